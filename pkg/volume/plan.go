@@ -1,0 +1,74 @@
+package volume
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// BlockPlan is what a node does to make a block device usable. It is a pure
+// function of handle, volume context and capability, so it needs no cloud.
+type BlockPlan struct {
+	Handle    string
+	Serial    string // NVMe serial number that the device must carry
+	LinkHint  string // name below <device root>/disk/by-id; only a hint
+	Raw       bool   // hand out the device itself, no file system
+	FSType    string // ext4, xfs or btrfs; empty if Raw
+	Options   MountOptions
+	MayFormat bool // an empty device may get a file system
+	ReadOnly  bool // nobody writes: no format, no journal replay, no grow
+}
+
+// Supported file systems of a BlockPlan.
+const (
+	Ext4  = "ext4"
+	XFS   = "xfs"
+	Btrfs = "btrfs"
+)
+
+// FSTypes lists the file systems that a BlockPlan can ask for.
+func FSTypes() []string { return []string{Ext4, XFS, Btrfs} }
+
+// NewBlockPlan makes the plan for an EBS handle. context is the volume context;
+// defaultFSType is used where the capability names none. The error names the
+// field that is wrong.
+func NewBlockPlan(handle string, context map[string]string, c Capability, defaultFSType string) (BlockPlan, error) {
+	h, err := ParseHandle(handle)
+	if err != nil {
+		return BlockPlan{}, err
+	}
+	if h.Kind != EBS {
+		return BlockPlan{}, fmt.Errorf("handle %q names an %s volume; this driver serves EBS volumes (vol-…)", handle, h.Kind)
+	}
+	serial := strings.ReplaceAll(h.Root, "-", "")
+	p := BlockPlan{
+		Handle:    h.Root,
+		Serial:    serial,
+		LinkHint:  "nvme-Amazon_Elastic_Block_Store_" + serial,
+		Raw:       c.Block,
+		ReadOnly:  c.Mode.ReadOnly(),
+		MayFormat: mayFormat(context) && !c.Mode.ReadOnly() && !c.Block,
+	}
+	if c.Block {
+		return p, nil
+	}
+	p.FSType = strings.ToLower(c.FSType)
+	if p.FSType == "" {
+		p.FSType = defaultFSType
+	}
+	if !slices.Contains(FSTypes(), p.FSType) {
+		return BlockPlan{}, fmt.Errorf("file system %q is not supported; use one of %s", p.FSType, strings.Join(FSTypes(), ", "))
+	}
+	p.Options, err = ParseMountOptions(p.FSType, c.MountFlags)
+	return p, err
+}
+
+// mayFormat is true for what was made empty for its claim: our own word in the
+// volume context decides; without it, a volume that a provisioner made and that
+// has no source counts as made empty. Hand-written volumes never do.
+func mayFormat(context map[string]string) bool {
+	if v, ok := context[ContextMayFormat]; ok {
+		return v == "true" && context[ContextSource] == ""
+	}
+	return context[ContextProvisioner] != "" && context[ContextSource] == ""
+}
