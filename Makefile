@@ -1,0 +1,70 @@
+# diskbridge: `make help` lists the targets.
+GO        ?= go
+TAGS      := grpcnotrace
+PKGS      ?= ./...
+FUZZTIME  ?= 10s
+BIN       := $(CURDIR)/bin
+TEST      := $(GO) test -tags $(TAGS) -race -shuffle=on
+
+# Tools are Go modules, pinned here and nowhere else.
+GOLANGCI  := $(BIN)/tools/golangci-lint-v2.15.0
+
+# "1.26.8 ok" or, if that is too old, "1.19.8"; nothing where there is no Go.
+GO_FOUND   = $(shell GOTOOLCHAIN=local $(GO) version 2>/dev/null | sed -n 's/^go version go//p' | while read -r v _; do \
+               echo $$v; printf '1.26\n%s\n' $$v | sort -V -C && echo ok; done)
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test cover sanity lint fmt generate verify fuzz clean go-version
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+go-version:
+	@: $(if $(filter ok,$(lastword $(GO_FOUND))),,$(error Go >= 1.26 is needed, found $(or $(firstword $(GO_FOUND)),none); see https://go.dev/dl))
+
+build: go-version ## build the static binaries into bin/
+	@CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags "-s -w" -o $(BIN)/ ./cmd/...
+
+demo: go-version ## take EBS volumes through their whole life, on loop devices (as root) and an AWS emulator
+	@.ci/install demo
+	@$(MAKE) --no-print-directory build
+	@$(BIN)/diskbridge demo
+
+test: go-version ## run every test, on real file systems where run as root
+	@.ci/install test
+	@$(MAKE) --no-print-directory build
+	@DISKBRIDGE_BIN=$(BIN) $(TEST) $(PKGS)
+
+sanity: go-version ## run csi-sanity against the real driver and the emulator
+	@.ci/install test
+	@$(GO) test -v ./tests/sanity/...
+
+cover: go-version ## run the tests and write coverage.out
+	@.ci/install test
+	@$(TEST) -coverprofile=coverage.out $(PKGS)
+	@$(GO) tool cover -func=coverage.out | tail -1
+
+fuzz: go-version ## run every fuzz target for FUZZTIME (10s) each
+	@.ci/fuzz $(FUZZTIME)
+
+lint: go-version $(GOLANGCI) ## check style, imports and the Dockerfile
+	@$(GOLANGCI) run
+	@$(GO) test ./tests/deps -run 'TestImports|TestDockerfile'
+
+fmt: go-version $(GOLANGCI) ## format the code
+	@$(GOLANGCI) fmt
+
+generate: go-version ## write docs/reference from the declarations in the code
+	@$(GO) test -tags $(TAGS) ./tests/docs -update
+
+verify: generate lint ## fail if anything generated is out of date, then lint
+	@git diff --exit-code --stat -- docs
+
+clean: ## remove what was built
+	@rm -rf $(BIN) coverage.out
+
+$(GOLANGCI):
+	@echo "building golangci-lint $(lastword $(subst -, ,$@)) (once)" >&2
+	@mkdir -p $(@D)/new
+	@GOBIN=$(@D)/new $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(lastword $(subst -, ,$@))
+	@mv $(@D)/new/golangci-lint $@ && rmdir $(@D)/new

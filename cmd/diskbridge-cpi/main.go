@@ -1,0 +1,68 @@
+// Command diskbridge-cpi is a BOSH CPI: one JSON request on stdin, one JSON response on stdout.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/diskbridge/diskbridge/pkg/cpi"
+	"github.com/diskbridge/diskbridge/pkg/version"
+)
+
+const usage = `diskbridge-cpi answers one BOSH CPI request: JSON on stdin, JSON on stdout.
+
+Usage:
+  diskbridge-cpi [-config FILE | FILE]
+
+Flags:
+  -config FILE  settings as BOSH renders them; info needs none
+  -version      print the version
+  -help         print this text
+
+It exits with 0 whenever it wrote an answer, also when the answer is an error;
+with 1 if it could not write one; with 2 if the command line is wrong.
+
+Examples:
+  echo '{"method":"info","arguments":[],"context":{}}' | diskbridge-cpi
+  diskbridge-cpi -config /var/vcap/jobs/diskbridge_cpi/config/cpi.json <request.json
+`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("diskbridge-cpi", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	config := flags.String("config", "", "")
+	showVersion := flags.Bool("version", false, "")
+	err := flags.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stdout, usage)
+		return 0
+	case err != nil:
+		fmt.Fprintf(stderr, "diskbridge-cpi: %v; see diskbridge-cpi -help\n", err)
+		return 2
+	case flags.NArg() > 1, flags.NArg() == 1 && *config != "":
+		fmt.Fprintln(stderr, "diskbridge-cpi: one configuration file at most; see diskbridge-cpi -help")
+		return 2
+	case *showVersion:
+		fmt.Fprintln(stdout, version.String())
+		return 0
+	}
+	if err := cpi.Serve(ctx, stdin, stdout); err != nil {
+		fmt.Fprintf(stderr, "diskbridge-cpi: %v\n", err)
+		return 1
+	}
+	return 0
+}

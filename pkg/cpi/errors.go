@@ -1,0 +1,93 @@
+package cpi
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/diskbridge/diskbridge/pkg/fault"
+)
+
+// ErrorType is a name that the Director knows; it fails the task for any other
+// (bosh, external_cpi.rb: KNOWN_RPC_ERRORS).
+type ErrorType string
+
+// The Director's error types that a disk CPI raises.
+const (
+	NotImplemented ErrorType = "Bosh::Clouds::NotImplemented" // skipped, or replaced by a copy
+	NotSupported   ErrorType = "Bosh::Clouds::NotSupported"   // resize and update fall back to a copy
+	CPIError       ErrorType = "Bosh::Clouds::CpiError"       // a bug, bad config or a malformed request
+	CloudError     ErrorType = "Bosh::Clouds::CloudError"     // the cloud refused
+	VMNotFound     ErrorType = "Bosh::Clouds::VMNotFound"     // treated as gone
+	DiskNotFound   ErrorType = "Bosh::Clouds::DiskNotFound"   // the Director drops its record of the disk
+	NoDiskSpace    ErrorType = "Bosh::Clouds::NoDiskSpace"    // quota or capacity
+)
+
+// Error is a failure in the Director's words.
+type Error struct {
+	Type      ErrorType
+	Message   string
+	OKToRetry bool // the same call may be sent again and can then succeed
+}
+
+// Error implements error.
+func (e *Error) Error() string { return fmt.Sprintf("%s: %s", e.Type, e.Message) }
+
+// errorf makes an error of the given type that is not worth a retry.
+func errorf(t ErrorType, format string, args ...any) *Error {
+	return &Error{Type: t, Message: fmt.Sprintf(format, args...)}
+}
+
+// outcome is what the Director is told about a kind of failure.
+type outcome struct {
+	Type      ErrorType
+	OKToRetry bool
+}
+
+// outcomeOf is the one table from fault.Kind to BOSH. Repeating is only called
+// good where nothing was done yet or the work is known to go on: create_disk
+// and snapshot_disk are not idempotent, so an unknown outcome is not repeated.
+func outcomeOf(kind fault.Kind) outcome {
+	switch kind {
+	case fault.Invalid:
+		return outcome{Type: CPIError}
+	case fault.NotFound:
+		return outcome{Type: DiskNotFound}
+	case fault.Conflict, fault.InUse, fault.OutOfRange, fault.Denied, fault.UnknownOutcome:
+		return outcome{Type: CloudError}
+	case fault.Limit:
+		return outcome{Type: NoDiskSpace, OKToRetry: true}
+	case fault.Pending, fault.Unavailable:
+		return outcome{Type: CloudError, OKToRetry: true}
+	case fault.Unsupported:
+		return outcome{Type: NotSupported}
+	default: // fault.Internal
+		return outcome{Type: CPIError}
+	}
+}
+
+// errorOf turns any failure into the Director's words, however deeply it is wrapped.
+func errorOf(err error) *Error {
+	var own *Error
+	if errors.As(err, &own) {
+		return own
+	}
+	kind := fault.KindOf(err)
+	o := outcomeOf(kind)
+	if kind == fault.NotFound && missingVM(err) {
+		o.Type = VMNotFound
+	}
+	return &Error{Type: o.Type, Message: err.Error(), OKToRetry: o.OKToRetry}
+}
+
+// missingVM reports whether what was not found is an instance. The innermost
+// subject counts: "attach vol-1: describe i-1: not found" must never become
+// DiskNotFound, for that makes the Director forget the disk.
+func missingVM(err error) bool {
+	subject := ""
+	for e := (*fault.Error)(nil); errors.As(err, &e); err = e.Err {
+		if e.Subject != "" {
+			subject = e.Subject
+		}
+	}
+	return len(subject) > 2 && subject[:2] == "i-"
+}
