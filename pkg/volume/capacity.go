@@ -1,6 +1,9 @@
 package volume
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+)
 
 // GiB is the number of bytes in one gibibyte.
 const GiB int64 = 1 << 30
@@ -27,11 +30,14 @@ func (r Range) SizeGiB(defaultGiB int64) (int64, error) {
 	if r.RequiredBytes > 0 {
 		size = CeilGiB(r.RequiredBytes)
 	}
-	if r.LimitBytes > 0 && size*GiB > r.LimitBytes {
+	if r.LimitBytes > 0 && size > r.LimitBytes/GiB {
 		if r.RequiredBytes > 0 {
 			return 0, fmt.Errorf("no whole number of GiB lies between required_bytes %d and limit_bytes %d", r.RequiredBytes, r.LimitBytes)
 		}
 		size = r.LimitBytes / GiB
+	}
+	if size > math.MaxInt64/GiB {
+		return 0, fmt.Errorf("required_bytes %d is more than any disk has", r.RequiredBytes)
 	}
 	return size, nil
 }

@@ -11,7 +11,6 @@ import (
 type BlockPlan struct {
 	Handle    string
 	Serial    string // NVMe serial number that the device must carry
-	LinkHint  string // name below <device root>/disk/by-id; only a hint
 	Raw       bool   // hand out the device itself, no file system
 	FSType    string // ext4, xfs or btrfs; empty if Raw
 	Options   MountOptions
@@ -30,8 +29,8 @@ const (
 func FSTypes() []string { return []string{Ext4, XFS, Btrfs} }
 
 // NewBlockPlan makes the plan for an EBS handle. context is the volume context;
-// defaultFSType is used where the capability names none. The error names the
-// field that is wrong.
+// defaultFSType is used where the capability names none. The mount option "ro"
+// makes the plan read-only. The error names the field that is wrong.
 func NewBlockPlan(handle string, context map[string]string, c Capability, defaultFSType string) (BlockPlan, error) {
 	h, err := ParseHandle(handle)
 	if err != nil {
@@ -40,14 +39,11 @@ func NewBlockPlan(handle string, context map[string]string, c Capability, defaul
 	if h.Kind != EBS {
 		return BlockPlan{}, fmt.Errorf("handle %q names an %s volume; this driver serves EBS volumes (vol-…)", handle, h.Kind)
 	}
-	serial := strings.ReplaceAll(h.Root, "-", "")
 	p := BlockPlan{
-		Handle:    h.Root,
-		Serial:    serial,
-		LinkHint:  "nvme-Amazon_Elastic_Block_Store_" + serial,
-		Raw:       c.Block,
-		ReadOnly:  c.Mode.ReadOnly(),
-		MayFormat: mayFormat(context) && !c.Mode.ReadOnly() && !c.Block,
+		Handle:   h.Root,
+		Serial:   strings.ReplaceAll(h.Root, "-", ""),
+		Raw:      c.Block,
+		ReadOnly: c.Mode.ReadOnly(),
 	}
 	if c.Block {
 		return p, nil
@@ -59,8 +55,12 @@ func NewBlockPlan(handle string, context map[string]string, c Capability, defaul
 	if !slices.Contains(FSTypes(), p.FSType) {
 		return BlockPlan{}, fmt.Errorf("file system %q is not supported; use one of %s", p.FSType, strings.Join(FSTypes(), ", "))
 	}
-	p.Options, err = ParseMountOptions(p.FSType, c.MountFlags)
-	return p, err
+	if p.Options, err = ParseMountOptions(p.FSType, c.MountFlags); err != nil {
+		return BlockPlan{}, err
+	}
+	p.ReadOnly = p.ReadOnly || p.Options.Has("ro")
+	p.MayFormat = mayFormat(context) && !p.ReadOnly
+	return p, nil
 }
 
 // mayFormat is true for what was made empty for its claim: our own word in the
