@@ -1,0 +1,15 @@
+// Package all is the list of the kinds of disk that diskbridge serves. It is, with
+// cmd, the only place that names concrete kinds.
+package all
+
+import (
+	"github.com/diskbridge/diskbridge/pkg/backend"
+	"github.com/diskbridge/diskbridge/pkg/backend/ebs"
+)
+
+// Kinds returns every kind, one line each.
+func Kinds() backend.Registry {
+	return backend.Registry{
+		ebs.Kind(),
+	}
+}

@@ -1,0 +1,95 @@
+package backend
+
+import (
+	"context"
+
+	"github.com/diskbridge/diskbridge/pkg/volume"
+)
+
+// Backend is one kind of disk. Every method is idempotent: the same request again,
+// also from another process and after a crash at any instant, means the same
+// resource. Errors are faults (pkg/fault); fault.NotFound is only answered where
+// absence is proven. Contexts bound every wait.
+type Backend interface {
+	// Create makes the volume that the request's name stands for, or returns it where
+	// it exists and fits; fault.Conflict where it exists and does not fit.
+	Create(ctx context.Context, req volume.CreateRequest) (volume.Volume, error)
+	// Delete removes a volume that is ours; nil where it does not exist. Someone
+	// else's is fault.InUse and stays. kept says why a volume that we gave back was
+	// left alone although the answer is success; it is for the log and an event.
+	Delete(ctx context.Context, handle string) (kept string, err error)
+	// Get describes one volume.
+	Get(ctx context.Context, handle string) (volume.Volume, error)
+	// List describes one page of the volumes, and the token of the next page.
+	List(ctx context.Context, page volume.Page) ([]volume.Volume, string, error)
+	// Supports answers nil where a volume of this kind can be used like this;
+	// otherwise fault.Invalid with the reason.
+	Supports(capability volume.Capability) error
+}
+
+// Publisher is a Backend whose volumes are attached to a node before use.
+type Publisher interface {
+	// Publish makes a volume reachable from a node and returns the publish context.
+	Publish(ctx context.Context, req volume.PublishRequest) (map[string]string, error)
+	// Unpublish ends it; nil where it is ended or the node is gone. An empty node
+	// means every node.
+	Unpublish(ctx context.Context, handle, node string) error
+}
+
+// Expander is a Backend whose volumes grow.
+type Expander interface {
+	// Expand grows a volume into the range and returns its size in bytes, which is
+	// never smaller than before.
+	Expand(ctx context.Context, handle string, size volume.Range) (int64, error)
+}
+
+// Snapshotter is a Backend with point-in-time copies.
+type Snapshotter interface {
+	CreateSnapshot(ctx context.Context, req volume.SnapshotRequest) (volume.Snapshot, error)
+	DeleteSnapshot(ctx context.Context, id string) error
+	ListSnapshots(ctx context.Context, filter volume.SnapshotFilter, page volume.Page) ([]volume.Snapshot, string, error)
+}
+
+// Prober is a Backend that can tell whether its cloud answers.
+type Prober interface {
+	// Probe returns nil once the cloud has answered.
+	Probe(ctx context.Context) error
+}
+
+// Owner is who we are when a backend asks whether something is ours.
+type Owner struct {
+	Driver  string // driver name, such as ebs.csi.diskbridge.io
+	Cluster string // never empty
+	Tags    map[string]string
+}
+
+// Kind describes a kind of disk to the front doors.
+type Kind struct {
+	Name       volume.Kind
+	Driver     string // default driver name
+	Parameters Parameters
+	// Zonal says that volumes are reachable from one zone only.
+	Zonal bool
+}
+
+// Registry is the set of kinds that a program serves, in a fixed order.
+type Registry []Kind
+
+// Find returns the kind of a name.
+func (r Registry) Find(name volume.Kind) (Kind, bool) {
+	for _, k := range r {
+		if k.Name == name {
+			return k, true
+		}
+	}
+	return Kind{}, false
+}
+
+// Names lists the kinds in order.
+func (r Registry) Names() []string {
+	names := make([]string, len(r))
+	for i, k := range r {
+		names[i] = string(k.Name)
+	}
+	return names
+}

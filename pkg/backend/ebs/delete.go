@@ -1,0 +1,44 @@
+package ebs
+
+import (
+	"context"
+
+	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
+	"github.com/diskbridge/diskbridge/pkg/fault"
+)
+
+const opDelete = "delete volume"
+
+// Delete deletes a volume that is ours by its tags. What was adopted as external
+// or is held by BOSH is kept with success; anything else is refused with the
+// command that would claim it.
+func (b *Backend) Delete(ctx context.Context, handle string) (kept string, err error) {
+	v, err := b.volume(ctx, opDelete, handle)
+	if fault.Is(err, fault.NotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	switch j := b.judge(TagVolumeName, v.Tags); {
+	case j.keep != "":
+		return j.keep, nil
+	case j.refuse != "":
+		return "", fault.New(fault.InUse, opDelete, v.ID, "not deleted: %s. If it is meant: %s", j.refuse, b.claim(v.ID))
+	}
+	if v.State == ec2.StateDeleting {
+		return "", nil
+	}
+	if len(v.Attachments) > 0 {
+		return "", fault.New(fault.InUse, opDelete, v.ID, "the volume is attached to node %s; unpublish it first", describeAttachments(v.Attachments))
+	}
+	err = b.api.DeleteVolume(ctx, v.ID)
+	if fault.Is(err, fault.NotFound) {
+		absent, err := b.api.VolumeAbsent(ctx, v.ID)
+		if err == nil && !absent {
+			err = notVisibleYet(opDelete, v.ID)
+		}
+		return "", fault.Wrap(opDelete, v.ID, err)
+	}
+	return "", fault.Wrap(opDelete, v.ID, err)
+}

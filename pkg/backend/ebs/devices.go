@@ -1,0 +1,94 @@
+package ebs
+
+import (
+	"sync"
+
+	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
+)
+
+// deviceNames hands out device names per instance. It remembers names that are
+// being asked for and names that EC2 called taken although DescribeInstances does
+// not show them (devices of the AMI). It only saves failed calls: EC2 itself
+// refuses a name that is in use.
+type deviceNames struct {
+	mu        sync.Mutex
+	instances map[string]*instanceNames
+}
+
+type instanceNames struct {
+	inFlight map[string]bool
+	taken    map[string]bool
+}
+
+func newDeviceNames() *deviceNames { return &deviceNames{instances: map[string]*instanceNames{}} }
+
+// candidates lists the device names in the order they are tried: /dev/xvd[b-d][a-z]
+// are EC2's own recommendation for HVM instances, the rest follows for instances
+// that hold more volumes.
+// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/device_naming.html
+func candidates() []string {
+	var names []string
+	for _, first := range "bcda" {
+		for second := 'a'; second <= 'z'; second++ {
+			names = append(names, "/dev/xvd"+string(first)+string(second))
+		}
+	}
+	for letter := 'b'; letter <= 'z'; letter++ {
+		names = append(names, "/dev/xvd"+string(letter))
+	}
+	return names
+}
+
+// reserve returns a free name on an instance and a function that gives it back.
+// ok is false where every name is in use.
+func (d *deviceNames) reserve(instance ec2.Instance) (name string, release func(), ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	state := d.instances[instance.ID]
+	if state == nil {
+		state = &instanceNames{inFlight: map[string]bool{}, taken: map[string]bool{}}
+		d.instances[instance.ID] = state
+	}
+	used := map[string]bool{}
+	for _, a := range instance.Attachments {
+		used[a.Device] = true
+	}
+	for _, name := range candidates() {
+		if !used[name] && !state.inFlight[name] && !state.taken[name] {
+			state.inFlight[name] = true
+			return name, func() { d.release(state, name) }, true
+		}
+	}
+	return "", nil, false
+}
+
+func (d *deviceNames) release(state *instanceNames, name string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(state.inFlight, name)
+}
+
+// markTaken notes that EC2 called a name taken.
+func (d *deviceNames) markTaken(instance, name string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if state := d.instances[instance]; state != nil {
+		state.taken[name] = true
+	}
+}
+
+// forgetTaken gives every name of an instance another chance, when none is left.
+func (d *deviceNames) forgetTaken(instance string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if state := d.instances[instance]; state != nil {
+		clear(state.taken)
+	}
+}
+
+// forget drops an instance that is gone.
+func (d *deviceNames) forget(instance string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.instances, instance)
+}

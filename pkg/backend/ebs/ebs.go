@@ -1,0 +1,188 @@
+package ebs
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"sync"
+	"time"
+
+	"github.com/diskbridge/diskbridge/pkg/backend"
+	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
+	"github.com/diskbridge/diskbridge/pkg/fault"
+	"github.com/diskbridge/diskbridge/pkg/volume"
+)
+
+// DefaultDriver is the driver name where the operator gives no other.
+const DefaultDriver = "ebs.csi.diskbridge.io"
+
+// Kind describes EBS to the front doors.
+func Kind() backend.Kind {
+	return backend.Kind{Name: volume.EBS, Driver: DefaultDriver, Parameters: Parameters(), Zonal: true}
+}
+
+// Options shape a Backend.
+type Options struct {
+	Owner     backend.Owner
+	Encrypted bool   // encrypt volumes whose parameters do not say
+	KMSKey    string // key for encrypted volumes whose parameters name none
+	Zone      string // where volumes go that name no zone; empty: spread by name
+}
+
+// Backend makes, attaches and deletes EBS volumes. It is safe for concurrent use
+// and keeps nothing that correctness needs.
+type Backend struct {
+	api     API
+	opts    Options
+	devices *deviceNames
+	tokens  *tokenMemory
+
+	zones sync.Mutex
+	known []ec2.Zone
+}
+
+var (
+	_ backend.Backend     = (*Backend)(nil)
+	_ backend.Publisher   = (*Backend)(nil)
+	_ backend.Expander    = (*Backend)(nil)
+	_ backend.Snapshotter = (*Backend)(nil)
+	_ backend.Prober      = (*Backend)(nil)
+)
+
+// New makes a Backend.
+func New(api API, opts Options) *Backend {
+	return &Backend{api: api, opts: opts, devices: newDeviceNames(), tokens: newTokenMemory(time.Now())}
+}
+
+// Probe asks EC2 for the zones once; later it answers from memory.
+func (b *Backend) Probe(ctx context.Context) error {
+	_, err := b.availableZones(ctx)
+	return fault.Wrap("probe", "EC2", err)
+}
+
+func (b *Backend) availableZones(ctx context.Context) ([]ec2.Zone, error) {
+	b.zones.Lock()
+	known := b.known
+	b.zones.Unlock()
+	if len(known) > 0 {
+		return known, nil
+	}
+	zones, err := b.api.Zones(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b.zones.Lock()
+	defer b.zones.Unlock()
+	b.known = zones
+	return zones, nil
+}
+
+// Supports accepts what one node can do with a disk: read and write it as a file
+// system or as a raw device, or only read it.
+func (b *Backend) Supports(c volume.Capability) error {
+	switch c.Mode {
+	case volume.SingleNodeWriter, volume.SingleNodeReaderOnly:
+	default:
+		return fault.New(fault.Invalid, "check capability", "", "access mode %s is not supported for EBS volumes; use %s or %s",
+			c.Mode, volume.SingleNodeWriter, volume.SingleNodeReaderOnly)
+	}
+	if c.Block {
+		return nil
+	}
+	fsType := c.FSType
+	if fsType == "" {
+		fsType = volume.Ext4 // any supported one: only the flags are checked here
+	}
+	if _, err := volume.NewBlockPlan("vol-00000000", nil, c, fsType); err != nil {
+		return fault.New(fault.Invalid, "check capability", "", "%v", err)
+	}
+	return nil
+}
+
+// Get describes one volume.
+func (b *Backend) Get(ctx context.Context, handle string) (volume.Volume, error) {
+	v, err := b.volume(ctx, "get volume", handle)
+	if err != nil {
+		return volume.Volume{}, err
+	}
+	return describe(v), nil
+}
+
+// List describes every volume of the region, not only ours: Kubernetes' attacher
+// publishes again whatever it does not find here.
+func (b *Backend) List(ctx context.Context, page volume.Page) ([]volume.Volume, string, error) {
+	return paged(page, func(token string) ([]ec2.Volume, string, error) {
+		return b.api.VolumePage(ctx, token)
+	}, describe)
+}
+
+// volume reads a volume that must exist; fault.NotFound only with proof.
+func (b *Backend) volume(ctx context.Context, op, handle string) (ec2.Volume, error) {
+	id, err := volumeID(op, handle)
+	if err != nil {
+		return ec2.Volume{}, err
+	}
+	v, found, err := b.api.Volume(ctx, id)
+	if err != nil {
+		return v, fault.Wrap(op, id, err)
+	}
+	if found {
+		return v, nil
+	}
+	absent, err := b.api.VolumeAbsent(ctx, id)
+	switch {
+	case err != nil:
+		return v, fault.Wrap(op, id, err)
+	case absent:
+		return v, fault.New(fault.NotFound, op, id, "the volume does not exist")
+	default:
+		return v, notVisibleYet(op, id)
+	}
+}
+
+// notVisibleYet is the answer where EC2's answers about one resource disagree.
+func notVisibleYet(op, id string) error {
+	return fault.New(fault.Pending, op, id, "EC2 does not show it everywhere yet; ask again")
+}
+
+// volumeID checks that a handle names an EBS volume. A handle that cannot name any
+// volume is fault.NotFound, one of another kind fault.Invalid.
+func volumeID(op, handle string) (string, error) {
+	h, err := volume.ParseHandle(handle)
+	if err != nil {
+		return "", fault.New(fault.NotFound, op, handle, "no EBS volume can have this handle: %v", err)
+	}
+	if h.Kind != volume.EBS {
+		return "", fault.New(fault.Invalid, op, handle, "this is an %s handle; the EBS driver serves vol-…", h.Kind)
+	}
+	return h.Root, nil
+}
+
+var instanceID = regexp.MustCompile(`^i-[0-9a-f]{8}([0-9a-f]{9})?$`)
+
+func describe(v ec2.Volume) volume.Volume {
+	out := volume.Volume{
+		Handle:   v.ID,
+		Bytes:    v.SizeGiB * volume.GiB,
+		Source:   volume.Source{Snapshot: v.Snapshot, Volume: v.Source},
+		Topology: []volume.Topology{{Zone: v.Zone}},
+	}
+	for _, a := range v.Attachments {
+		if a.State == ec2.Attached || a.State == ec2.Attaching {
+			out.PublishedNodes = append(out.PublishedNodes, a.Instance)
+		}
+	}
+	return out
+}
+
+// describeAttachments names the instances that hold a volume, for messages.
+func describeAttachments(list []ec2.Attachment) string {
+	text := ""
+	for i, a := range list {
+		if i > 0 {
+			text += ", "
+		}
+		text += fmt.Sprintf("%s (%s)", a.Instance, a.State)
+	}
+	return text
+}

@@ -1,0 +1,213 @@
+package ebs
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/diskbridge/diskbridge/pkg/cloud/batch"
+	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
+	"github.com/diskbridge/diskbridge/pkg/fault"
+	"github.com/diskbridge/diskbridge/pkg/volume"
+)
+
+const opPublish = "publish"
+
+// Publish attaches a volume to an instance and waits until it is attached. An
+// attachment is believed at once only where DescribeVolumes and DescribeInstances
+// agree; otherwise EC2's own answer to AttachVolume decides.
+func (b *Backend) Publish(ctx context.Context, req volume.PublishRequest) (map[string]string, error) {
+	if err := b.Supports(req.Capability); err != nil {
+		return nil, err
+	}
+	v, inst, err := b.both(ctx, req.Handle, req.Node)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.mayAttach(v, inst); err != nil {
+		return nil, err
+	}
+	onVolume, seenByVolume := v.On(inst.ID)
+	onInstance, seenByInstance := inst.Has(v.ID)
+	switch {
+	case seenByVolume && seenByInstance && onVolume.State == ec2.Attached && onInstance.State == ec2.Attached:
+		return attached(onVolume), nil
+	case seenByVolume && onVolume.State == ec2.Attaching:
+		return b.awaitAttached(ctx, v.ID, inst.ID)
+	case seenByVolume && (onVolume.State == ec2.Detaching || onVolume.State == ec2.Busy):
+		if err := b.awaitDetached(ctx, opPublish, v.ID, inst.ID, true); err != nil {
+			return nil, err
+		}
+	}
+	if v.Tags[TagLayout] == layoutBlank {
+		if err := b.api.CreateTags(ctx, v.ID, map[string]string{TagLayout: layoutRaw}); err != nil {
+			return nil, fault.Wrap(opPublish, v.ID, err)
+		}
+	}
+	return b.attach(ctx, v, inst)
+}
+
+// both reads volume and instance at the same time, so that they share one round trip.
+func (b *Backend) both(ctx context.Context, handle, node string) (ec2.Volume, ec2.Instance, error) {
+	type answer struct {
+		inst ec2.Instance
+		err  error
+	}
+	instance := make(chan answer, 1)
+	go func() {
+		inst, err := b.instance(ctx, node)
+		instance <- answer{inst, err}
+	}()
+	v, err := b.volume(ctx, opPublish, handle)
+	a := <-instance
+	if err == nil {
+		err = a.err
+	}
+	return v, a.inst, err
+}
+
+// instance reads an instance that must exist; fault.NotFound only with proof.
+func (b *Backend) instance(ctx context.Context, id string) (ec2.Instance, error) {
+	if !instanceID.MatchString(id) {
+		return ec2.Instance{}, fault.New(fault.NotFound, opPublish, id, "no node can have this id; EC2 instance ids are i- and 8 or 17 hexadecimal digits")
+	}
+	inst, found, err := b.api.Instance(ctx, id)
+	if err != nil {
+		return inst, fault.Wrap(opPublish, id, err)
+	}
+	if !found {
+		absent, err := b.api.InstanceAbsent(ctx, id)
+		if err != nil {
+			return inst, fault.Wrap(opPublish, id, err)
+		}
+		if !absent {
+			return inst, notVisibleYet(opPublish, id)
+		}
+	}
+	if !found || inst.Gone() {
+		b.devices.forget(id)
+		return inst, fault.New(fault.NotFound, opPublish, id, "the instance does not exist or is terminated")
+	}
+	return inst, nil
+}
+
+// mayAttach checks what EC2 would refuse or must not be asked.
+func (b *Backend) mayAttach(v ec2.Volume, inst ec2.Instance) error {
+	if holder := b.heldByOther(v.Tags); holder != "" {
+		return fault.New(fault.InUse, opPublish, v.ID, "the volume is held by %s; release it there first", holder)
+	}
+	if v.State == ec2.StateCreating {
+		return fault.New(fault.Pending, opPublish, v.ID, "EC2 still creates the volume; ask again")
+	}
+	if v.Zone != inst.Zone {
+		return fault.New(fault.Invalid, opPublish, v.ID, "the volume is in zone %s, node %s in %s; an EBS volume can only be attached in its own zone", v.Zone, inst.ID, inst.Zone)
+	}
+	if v.MultiAttach {
+		return nil
+	}
+	return heldElsewhere(v, inst.ID)
+}
+
+// heldElsewhere is the error for a volume that other instances hold, nil if none does.
+func heldElsewhere(v ec2.Volume, instance string) error {
+	others := slices.DeleteFunc(slices.Clone(v.Attachments), func(a ec2.Attachment) bool { return a.Instance == instance })
+	switch {
+	case len(others) == 0:
+		return nil
+	case others[0].State == ec2.Detaching:
+		return fault.New(fault.Pending, opPublish, v.ID, "the volume is still detaching from node %s; ask again", others[0].Instance)
+	default:
+		return fault.New(fault.InUse, opPublish, v.ID, "the volume is attached to node %s; unpublish it there first", describeAttachments(others))
+	}
+}
+
+// attach asks EC2 under one device name after the other until one is free.
+func (b *Backend) attach(ctx context.Context, v ec2.Volume, inst ec2.Instance) (map[string]string, error) {
+	for again := true; ; {
+		device, release, ok := b.devices.reserve(inst)
+		if !ok && again {
+			b.devices.forgetTaken(inst.ID)
+			again = false
+			continue
+		}
+		if !ok {
+			return nil, fault.New(fault.Limit, opPublish, v.ID, "node %s has no free device name", inst.ID)
+		}
+		out, retry, err := b.attachAs(ctx, v, inst, device)
+		release()
+		if !retry {
+			return out, err
+		}
+	}
+}
+
+// attachAs asks EC2 for one device name; retry says that the name is taken.
+func (b *Backend) attachAs(ctx context.Context, v ec2.Volume, inst ec2.Instance, device string) (out map[string]string, retry bool, err error) {
+	err = b.api.AttachVolume(ctx, v.ID, inst.ID, device)
+	switch code := fault.CodeOf(err); {
+	case err == nil, code == "VolumeInUse":
+		// VolumeInUse: by us, in a call whose answer was lost, or by another node. The wait tells.
+	case code == "InvalidParameterValue" && strings.Contains(err.Error(), "already in use"):
+		b.devices.markTaken(inst.ID, device)
+		return nil, true, nil
+	case fault.Is(err, fault.NotFound):
+		return nil, false, b.unknownToAttach(ctx, v.ID, inst.ID)
+	case code == "AttachmentLimitExceeded":
+		return nil, false, fault.Wrap(opPublish+" to node "+inst.ID, v.ID, err)
+	default:
+		return nil, false, fault.Wrap(opPublish, v.ID, err)
+	}
+	out, err = b.awaitAttached(ctx, v.ID, inst.ID)
+	return out, false, err
+}
+
+// unknownToAttach finds out what AttachVolume's not-found answer is about.
+func (b *Backend) unknownToAttach(ctx context.Context, volumeID, instance string) error {
+	if absent, err := b.api.VolumeAbsent(ctx, volumeID); err != nil || absent {
+		if err == nil {
+			err = fault.New(fault.NotFound, opPublish, volumeID, "the volume does not exist")
+		}
+		return err
+	}
+	if absent, err := b.api.InstanceAbsent(ctx, instance); err != nil || absent {
+		if err == nil {
+			err = fault.New(fault.NotFound, opPublish, instance, "the instance does not exist")
+		}
+		return err
+	}
+	return notVisibleYet(opPublish, volumeID)
+}
+
+// awaitAttached waits until DescribeVolumes shows the attachment complete.
+func (b *Backend) awaitAttached(ctx context.Context, id, instance string) (map[string]string, error) {
+	var last ec2.Attachment
+	err := batch.Poll(ctx, func(ctx context.Context) (bool, error) {
+		v, found, err := b.api.Volume(ctx, id)
+		if fault.Is(err, fault.Unavailable) || err == nil && !found {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		a, on := v.On(instance)
+		if !on {
+			if v.MultiAttach {
+				return false, nil
+			}
+			return false, heldElsewhere(v, instance)
+		}
+		last = a
+		return a.State == ec2.Attached, nil
+	})
+	if err != nil && ctx.Err() != nil {
+		return nil, fault.New(fault.Pending, opPublish, id, "EC2 still shows the attachment to %s as %q; ask again", instance, last.State)
+	}
+	if err != nil {
+		return nil, fault.Wrap(opPublish, id, err)
+	}
+	return attached(last), nil
+}
+
+func attached(a ec2.Attachment) map[string]string {
+	return map[string]string{volume.PublishDevice: a.Device}
+}

@@ -1,0 +1,83 @@
+package ebs
+
+import (
+	"sync"
+	"time"
+)
+
+// maxNames bounds the memory of tokenMemory; forgetting a name costs one more
+// round trip, never correctness.
+const maxNames = 10000
+
+// tokenMemory remembers what this process learned about names: which client tokens
+// answer a dead volume, and when a call's outcome became unknown.
+type tokenMemory struct {
+	mu       sync.Mutex
+	started  time.Time
+	burnt    map[string]int
+	mismatch map[string]time.Time
+	unknown  map[string]time.Time
+}
+
+func newTokenMemory(started time.Time) *tokenMemory {
+	return &tokenMemory{started: started, burnt: map[string]int{}, mismatch: map[string]time.Time{}, unknown: map[string]time.Time{}}
+}
+
+// generation returns the number of the first token that is not known to be burnt.
+func (m *tokenMemory) generation(name string) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.burnt[name]
+}
+
+// burn notes that a generation's token answers a dead volume.
+func (m *tokenMemory) burn(name string, generation int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	bound(m.burnt)
+	m.burnt[name] = generation + 1
+	delete(m.mismatch, name)
+}
+
+// mismatched notes a mismatch and returns for how long the name has had one.
+func (m *tokenMemory) mismatched(name string, now time.Time) time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	bound(m.mismatch)
+	first, ok := m.mismatch[name]
+	if !ok {
+		m.mismatch[name], first = now, now
+	}
+	return now.Sub(first)
+}
+
+// lost notes that a call for the name may or may not have taken effect.
+func (m *tokenMemory) lost(name string, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for other, at := range m.unknown {
+		if now.Sub(at) > time.Minute {
+			delete(m.unknown, other) // long settled
+		}
+	}
+	m.unknown[name] = now
+}
+
+// settled returns the instant from which on everything that was ever asked for under
+// the name is visible, if EC2 shows it within interval: a lost call of this process,
+// or any call of the process before it.
+func (m *tokenMemory) settled(name string, interval time.Duration) time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	since := m.started
+	if t, ok := m.unknown[name]; ok && t.After(since) {
+		since = t
+	}
+	return since.Add(interval)
+}
+
+func bound[V any](m map[string]V) {
+	if len(m) >= maxNames {
+		clear(m)
+	}
+}

@@ -1,0 +1,119 @@
+package ebs
+
+import (
+	"context"
+	"time"
+
+	"github.com/diskbridge/diskbridge/pkg/cloud/batch"
+	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
+	"github.com/diskbridge/diskbridge/pkg/fault"
+)
+
+const opUnpublish = "unpublish"
+
+// Unpublish detaches a volume from an instance, never by force, and waits until
+// EC2 shows no trace of the attachment. It succeeds where volume or instance are
+// proven gone. An empty node means every instance that holds the volume.
+func (b *Backend) Unpublish(ctx context.Context, handle, node string) error {
+	v, err := b.volume(ctx, opUnpublish, handle)
+	if fault.Is(err, fault.NotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if node != "" {
+		return b.detach(ctx, v, node)
+	}
+	for _, a := range v.Attachments {
+		if err := b.detach(ctx, v, a.Instance); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// detach always asks EC2, also where DescribeVolumes shows no attachment: that
+// answer may be older than the attachment.
+func (b *Backend) detach(ctx context.Context, v ec2.Volume, node string) error {
+	if !instanceID.MatchString(node) {
+		return nil // no instance can have this id, so none holds the volume
+	}
+	a, seen := v.On(node)
+	if seen && (a.State == ec2.Detaching || a.State == ec2.Busy) {
+		return b.awaitDetached(ctx, opUnpublish, v.ID, node, true)
+	}
+	err := b.api.DetachVolume(ctx, v.ID, node)
+	switch code := fault.CodeOf(err); {
+	case err == nil:
+		return b.awaitDetached(ctx, opUnpublish, v.ID, node, seen)
+	case code == "IncorrectState", code == "InvalidAttachment.NotFound":
+		// Not attached, or detaching already: both views together tell which.
+		return b.awaitDetached(ctx, opUnpublish, v.ID, node, true)
+	case code == "InvalidVolume.NotFound":
+		return b.goneOr(ctx, v.ID, b.api.VolumeAbsent)
+	case code == "InvalidInstanceID.NotFound", code == "InvalidInstanceID.Malformed":
+		b.devices.forget(node)
+		return b.goneOr(ctx, node, b.api.InstanceAbsent)
+	default:
+		return fault.Wrap(opUnpublish, v.ID, err)
+	}
+}
+
+// goneOr is nil where absence is proven.
+func (b *Backend) goneOr(ctx context.Context, id string, absent func(context.Context, string) (bool, error)) error {
+	gone, err := absent(ctx, id)
+	if err == nil && !gone {
+		err = notVisibleYet(opUnpublish, id)
+	}
+	return fault.Wrap(opUnpublish, id, err)
+}
+
+// awaitDetached waits until neither DescribeVolumes nor DescribeInstances shows the
+// attachment. seen says that it was shown, or that EC2 itself denied it; otherwise
+// its absence counts only after the interval in which EC2 may show the past.
+func (b *Backend) awaitDetached(ctx context.Context, op, id, node string, seen bool) error {
+	start, state := time.Now(), ""
+	err := batch.Poll(ctx, func(ctx context.Context) (bool, error) {
+		now, err := b.attachmentState(ctx, id, node)
+		if fault.Is(err, fault.Unavailable) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		state = now
+		seen = seen || state != ""
+		return state == "" && (seen || time.Since(start) > b.api.AbsenceInterval()), nil
+	})
+	if err != nil && ctx.Err() != nil {
+		return fault.New(fault.Pending, op, id, "EC2 still shows the attachment to %s as %q; "+
+			"if this lasts, the node holds the device: unmount it there", node, state)
+	}
+	return fault.Wrap(op, id, err)
+}
+
+// attachmentState returns what either view shows of an attachment; "" where neither
+// shows it, or the volume is proven gone.
+func (b *Backend) attachmentState(ctx context.Context, id, node string) (string, error) {
+	v, found, err := b.api.Volume(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	if !found {
+		absent, err := b.api.VolumeAbsent(ctx, id)
+		if err != nil || absent {
+			return "", err
+		}
+		return "unknown", nil
+	}
+	if a, on := v.On(node); on {
+		return a.State, nil
+	}
+	inst, found, err := b.api.Instance(ctx, node)
+	if err != nil || !found || inst.Gone() {
+		return "", err
+	}
+	a, _ := inst.Has(id)
+	return a.State, nil
+}

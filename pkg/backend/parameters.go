@@ -1,0 +1,169 @@
+package backend
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Type is how a parameter's text is read.
+type Type string
+
+// The types of parameters.
+const (
+	String Type = "string"
+	Int    Type = "integer"
+	Bool   Type = "boolean"
+	// Prefix marks a key that stands for every key that begins with it.
+	Prefix Type = "prefix"
+)
+
+// Parameter declares one key. The checks, the reference page and the error messages
+// come from it. Keys are compared without case, except those of type Prefix.
+type Parameter struct {
+	Key     string
+	Aliases []string // other systems' names for the same thing
+	Type    Type
+	Default string
+	OneOf   []string // if not empty, the only values
+	Mutable bool     // may change while the volume lives
+	Help    string   // one sentence, with the unit
+}
+
+// Parameters are the declared keys of a kind.
+type Parameters []Parameter
+
+// provisionerPrefix is what Kubernetes' provisioner writes among the parameters
+// (--extra-create-metadata); such keys are not the user's.
+const provisionerPrefix = "csi.storage.k8s.io/"
+
+// Values are decoded parameters under their declared keys.
+type Values map[string]string
+
+// Decode checks raw parameters against the declaration and returns them under their
+// declared keys, defaults filled in. The error names the key, what is wrong with it
+// and, for an unknown one, the nearest known name.
+func (ps Parameters) Decode(raw map[string]string) (Values, error) {
+	values := Values{}
+	from := map[string]string{}
+	for _, key := range slices.Sorted(maps.Keys(raw)) {
+		if strings.HasPrefix(key, provisionerPrefix) {
+			values[key] = raw[key]
+			continue
+		}
+		p, name, ok := ps.find(key)
+		if !ok {
+			return nil, fmt.Errorf("unknown parameter %q%s", key, ps.hint(key))
+		}
+		if err := p.check(raw[key]); err != nil {
+			return nil, fmt.Errorf("parameter %q: %w", key, err)
+		}
+		if other, taken := from[name]; taken {
+			return nil, fmt.Errorf("parameters %q and %q mean the same; give one", other, key)
+		}
+		from[name] = key
+		values[name] = p.canonical(raw[key])
+	}
+	for _, p := range ps {
+		if _, ok := values[p.Key]; !ok && p.Default != "" {
+			values[p.Key] = p.Default
+		}
+	}
+	return values, nil
+}
+
+// find returns the declaration of a key or alias, and the name it is stored under.
+func (ps Parameters) find(key string) (Parameter, string, bool) {
+	for _, p := range ps {
+		if p.Type == Prefix {
+			if strings.HasPrefix(key, p.Key) && len(key) > len(p.Key) {
+				return p, key, true
+			}
+			continue
+		}
+		for _, name := range append([]string{p.Key}, p.Aliases...) {
+			if strings.EqualFold(name, key) {
+				return p, p.Key, true
+			}
+		}
+	}
+	return Parameter{}, "", false
+}
+
+func (ps Parameters) hint(key string) string {
+	var known []string
+	for _, p := range ps {
+		known = append(append(known, p.Key), p.Aliases...)
+	}
+	best, distance := "", len(key)/2+1
+	for _, name := range known {
+		if d := editDistance(strings.ToLower(key), strings.ToLower(name)); d < distance {
+			best, distance = name, d
+		}
+	}
+	if best != "" {
+		return fmt.Sprintf("; did you mean %q?", best)
+	}
+	slices.Sort(known)
+	return "; known are " + strings.Join(known, ", ")
+}
+
+func (p Parameter) check(value string) error {
+	switch p.Type {
+	case Int:
+		if n, err := strconv.ParseInt(value, 10, 32); err != nil || n < 0 {
+			return fmt.Errorf("%q is not a whole number from 0 to 2147483647", value)
+		}
+	case Bool:
+		if _, err := strconv.ParseBool(value); err != nil {
+			return fmt.Errorf("%q is not true or false", value)
+		}
+	case String, Prefix:
+	}
+	if len(p.OneOf) > 0 && !slices.ContainsFunc(p.OneOf, func(v string) bool { return strings.EqualFold(v, value) }) {
+		return fmt.Errorf("%q is not one of %s", value, strings.Join(p.OneOf, ", "))
+	}
+	return nil
+}
+
+func (p Parameter) canonical(value string) string {
+	if len(p.OneOf) > 0 {
+		return strings.ToLower(value)
+	}
+	return value
+}
+
+// Int returns a decoded whole number, 0 where it is not set.
+func (v Values) Int(key string) int64 {
+	n, _ := strconv.ParseInt(v[key], 10, 64) // Decode has checked it
+	return n
+}
+
+// Bool returns a decoded truth, false where it is not set.
+func (v Values) Bool(key string) bool {
+	b, _ := strconv.ParseBool(v[key]) // Decode has checked it
+	return b
+}
+
+// editDistance is Levenshtein's distance between two words.
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			next := min(row[j]+1, row[j+1]+1, diagonal+cost)
+			diagonal, row[j+1] = row[j+1], next
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,114 @@
+package aws
+
+import (
+	"context"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	sdk "github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+)
+
+// Options shape a Session.
+type Options struct {
+	Region   string // empty: the SDK's own sources
+	AppID    string // names the program in the user agent that AWS sees
+	Recorder Recorder
+}
+
+// Recorder is told of every request that was sent to AWS, retries included.
+// code is AWS's error code, "" for success.
+type Recorder interface {
+	AWSRequest(service, operation, code string, took time.Duration)
+}
+
+// Session is a loaded configuration and what was learned while using it.
+type Session struct {
+	config   sdk.Config
+	emulator atomic.Pointer[string]
+}
+
+// maxInFlight bounds the requests to one endpoint: more only queue inside AWS and
+// cost memory here.
+const maxInFlight = 64
+
+// emulatorHeader is set by diskbridge's own emulator on every answer; AWS never sends it.
+const emulatorHeader = "X-Diskbridge-Emulator"
+
+// NewSession loads credentials and endpoints from the SDK's own sources
+// (environment, shared files, IRSA, Pod Identity, IMDS; AWS_ENDPOINT_URL and
+// AWS_ENDPOINT_URL_<SERVICE>). No request is made yet.
+func NewSession(ctx context.Context, opts Options) (*Session, error) {
+	s := &Session{}
+	client := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+		t.MaxConnsPerHost = maxInFlight
+		t.MaxIdleConnsPerHost = maxInFlight
+	})
+	load := []func(*config.LoadOptions) error{
+		config.WithHTTPClient(&watchedClient{inner: client, session: s}),
+		config.WithRetryer(func() sdk.Retryer { return transientRetryer() }),
+		config.WithAppID(opts.AppID),
+	}
+	if opts.Region != "" {
+		load = append(load, config.WithRegion(opts.Region))
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, load...)
+	if err != nil {
+		return nil, err
+	}
+	if opts.Recorder != nil {
+		cfg.APIOptions = append(cfg.APIOptions, recordRequests(opts.Recorder))
+	}
+	s.config = cfg
+	return s, nil
+}
+
+// Config returns the SDK configuration, for the service clients of pkg/cloud.
+func (s *Session) Config() sdk.Config { return s.config }
+
+// Region returns the region that requests go to.
+func (s *Session) Region() string { return s.config.Region }
+
+// Emulator returns the profile of the emulator that answered, or "" for AWS.
+func (s *Session) Emulator() string {
+	if p := s.emulator.Load(); p != nil {
+		return *p
+	}
+	return ""
+}
+
+// transientRetryer repeats what was lost on the way (connections, 5xx) a few times.
+// Throttles are left to Do, whose bound is the caller's deadline.
+func transientRetryer() sdk.Retryer {
+	return keepThrottles{retry.NewStandard(func(o *retry.StandardOptions) {
+		o.MaxAttempts = 4
+		o.MaxBackoff = 2 * time.Second
+		o.RateLimiter = ratelimit.None
+	})}
+}
+
+type keepThrottles struct{ sdk.Retryer }
+
+func (r keepThrottles) IsErrorRetryable(err error) bool {
+	return !Throttled(err) && r.Retryer.IsErrorRetryable(err)
+}
+
+// watchedClient notices the emulator's announcement in answers.
+type watchedClient struct {
+	inner   sdk.HTTPClient
+	session *Session
+}
+
+func (c *watchedClient) Do(r *http.Request) (*http.Response, error) {
+	resp, err := c.inner.Do(r)
+	if err == nil && c.session.emulator.Load() == nil {
+		if profile := resp.Header.Get(emulatorHeader); profile != "" {
+			c.session.emulator.Store(&profile)
+		}
+	}
+	return resp, err
+}

@@ -1,0 +1,177 @@
+package aws
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/diskbridge/diskbridge/pkg/cloud/batch"
+	"github.com/diskbridge/diskbridge/pkg/fault"
+)
+
+// Call describes the request that failed, for Classify.
+type Call struct {
+	Op      string // AWS's own name, such as "AttachVolume"
+	Subject string // what it was about
+	Mutates bool   // a lost answer leaves the outcome unknown
+	// Codes maps the service's error codes to kinds; Common is consulted after it.
+	Codes map[string]fault.Kind
+}
+
+// common holds the codes that every AWS service shares.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+var common = map[string]fault.Kind{
+	"AccessDenied":                fault.Denied,
+	"AccessDeniedException":       fault.Denied,
+	"AuthFailure":                 fault.Denied,
+	"Blocked":                     fault.Denied,
+	"ExpiredToken":                fault.Denied,
+	"ExpiredTokenException":       fault.Denied,
+	"IncompleteSignature":         fault.Denied,
+	"InvalidClientTokenId":        fault.Denied,
+	"MissingAuthenticationToken":  fault.Denied,
+	"NotAuthorized":               fault.Denied,
+	"OptInRequired":               fault.Denied,
+	"PendingVerification":         fault.Denied,
+	"RequestExpired":              fault.Denied,
+	"SignatureDoesNotMatch":       fault.Denied,
+	"UnauthorizedOperation":       fault.Denied,
+	"UnrecognizedClientException": fault.Denied,
+
+	"InvalidAction":               fault.Internal,
+	"InvalidParameter":            fault.Invalid,
+	"InvalidParameterCombination": fault.Invalid,
+	"InvalidParameterDependency":  fault.Invalid,
+	"InvalidParameterValue":       fault.Invalid,
+	"MissingParameter":            fault.Invalid,
+	"UnknownParameter":            fault.Invalid,
+	"UnsupportedOperation":        fault.Invalid,
+	"Unsupported":                 fault.Invalid,
+	"ValidationError":             fault.Invalid,
+	"ValidationException":         fault.Invalid,
+}
+
+// Do makes one API call and repeats it while AWS refuses it for its rate, with a
+// jittered backoff of at most 5 s, as long as ctx allows. Its error is classified;
+// where ctx ends while waiting, it is the last refusal.
+func Do[T any](ctx context.Context, call Call, request func(context.Context) (T, error)) (T, error) {
+	for backoff := 200 * time.Millisecond; ; backoff = min(2*backoff, 5*time.Second) {
+		out, err := request(ctx)
+		if err == nil {
+			return out, nil
+		}
+		if !Throttled(err) {
+			return out, Classify(err, call)
+		}
+		// Full jitter: many callers that were refused together must not return together.
+		if batch.Pause(ctx, time.Duration(rand.Int64N(int64(backoff)))+10*time.Millisecond) != nil {
+			return out, Classify(err, call)
+		}
+	}
+}
+
+// Classify turns an error of the SDK into a fault with the outcome that the caller
+// may conclude:
+//
+//   - a code from the tables has its kind; a throttle is Unavailable (nothing was done);
+//   - any other 4xx answer is AWS's refusal: Internal, and nothing was done;
+//   - a 5xx answer, a lost connection or an ended context leaves a mutating call's
+//     outcome unknown, and makes a reading call Unavailable;
+//   - a connection that was never made is Unavailable.
+//
+// The cause stays in the chain. It returns nil for nil.
+func Classify(err error, call Call) error {
+	if err == nil {
+		return nil
+	}
+	f := &fault.Error{Op: call.Op, Subject: call.Subject, Kind: kind(err, call), Code: code(err), Err: cause{err}}
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		f.Message, f.Err = strings.TrimSpace(api.ErrorMessage()), nil
+		if f.Code == "" {
+			f.Code = api.ErrorCode()
+		}
+	}
+	if f.Kind == fault.Denied {
+		f.Message += "; grant " + call.Op + " to the driver's role (the policy is in deploy/iam) or mend its credentials"
+	}
+	return f
+}
+
+func kind(err error, call Call) fault.Kind {
+	unknown := fault.Unavailable
+	if call.Mutates {
+		unknown = fault.UnknownOutcome
+	}
+	if c := code(err); c != "" {
+		if k, ok := call.Codes[c]; ok {
+			return k
+		}
+		if k, ok := common[c]; ok {
+			return k
+		}
+		if Throttled(err) {
+			return fault.Unavailable
+		}
+		if status := httpStatus(err); status >= 400 && status < 500 {
+			return fault.Internal
+		}
+		return unknown
+	}
+	var dial *net.OpError
+	if errors.As(err, &dial) && dial.Op == "dial" && !errors.Is(err, context.DeadlineExceeded) {
+		return fault.Unavailable
+	}
+	return unknown
+}
+
+// Throttled reports whether AWS refused the request for its rate.
+func Throttled(err error) bool {
+	c := code(err)
+	if _, ok := retry.DefaultThrottleErrorCodes[c]; ok {
+		return true
+	}
+	return c == "Client.RequestLimitExceeded" || httpStatus(err) == http.StatusTooManyRequests
+}
+
+// code returns AWS's error code, or "" where AWS did not answer.
+func code(err error) string {
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		return api.ErrorCode()
+	}
+	return ""
+}
+
+func httpStatus(err error) int {
+	var resp *smithyhttp.ResponseError
+	if errors.As(err, &resp) && resp.Response != nil && resp.Response.Response != nil {
+		return resp.HTTPStatusCode()
+	}
+	return 0
+}
+
+// cause keeps an SDK error in the chain but prints only its innermost text: the
+// SDK repeats operation, status and request id, which say nothing to a user.
+type cause struct{ err error }
+
+func (c cause) Unwrap() error { return c.err }
+
+func (c cause) Error() string {
+	inner := c.err
+	for {
+		next := errors.Unwrap(inner)
+		if next == nil {
+			return inner.Error()
+		}
+		inner = next
+	}
+}

@@ -1,0 +1,191 @@
+package batch_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/diskbridge/diskbridge/pkg/cloud/batch"
+)
+
+// gate is a Fetch whose calls can be held, and which records the size of each.
+type gate struct {
+	mu    sync.Mutex
+	sizes []int
+	hold  chan struct{}
+	began chan int
+	err   error
+}
+
+func newGate() *gate { return &gate{hold: make(chan struct{}), began: make(chan int, 1000)} }
+
+func (g *gate) fetch(ctx context.Context, keys []string) (map[string]string, error) {
+	g.mu.Lock()
+	g.sizes = append(g.sizes, len(keys))
+	g.mu.Unlock()
+	g.began <- len(keys)
+	select {
+	case <-g.hold:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	out := map[string]string{}
+	for _, k := range keys {
+		if k != "absent" {
+			out[k] = "value of " + k
+		}
+	}
+	return out, g.err
+}
+
+func TestBatcher_SharesCallsUnderLoadAndAsksAtOnceWhenIdle(t *testing.T) {
+	g := newGate()
+	b := batch.New(g.fetch, batch.Options{})
+	defer b.Close()
+	var wg sync.WaitGroup
+	wg.Go(func() { mustGet(t, b, "first") })
+	if n := <-g.began; n != 1 {
+		t.Fatalf("an idle batcher sent %d keys, want 1 at once", n)
+	}
+	const callers = 450
+	for i := range callers {
+		wg.Go(func() { mustGet(t, b, fmt.Sprint("key-", i)) })
+	}
+	close(g.hold)
+	wg.Wait()
+	total := 0
+	for _, n := range g.sizes {
+		if n > 200 {
+			t.Errorf("a call carried %d keys, more than 200", n)
+		}
+		total += n
+	}
+	if total != callers+1 || len(g.sizes) > 20 {
+		t.Errorf("%d keys went out in %d calls (%v)", total, len(g.sizes), g.sizes)
+	}
+}
+
+func TestBatcher_AnUnknownKeyIsAbsentAndSpoilsNothing(t *testing.T) {
+	g := newGate()
+	close(g.hold)
+	b := batch.New(g.fetch, batch.Options{})
+	defer b.Close()
+	var wg sync.WaitGroup
+	for range 10 {
+		wg.Go(func() {
+			if _, found, err := b.Get(t.Context(), "absent"); found || err != nil {
+				t.Errorf("absent key: found %v, err %v", found, err)
+			}
+		})
+		wg.Go(func() { mustGet(t, b, "present") })
+	}
+	wg.Wait()
+}
+
+func TestBatcher_AnErrorIsAnErrorForEveryKeyOfTheCall(t *testing.T) {
+	g := newGate()
+	g.err = errors.New("403")
+	close(g.hold)
+	b := batch.New(g.fetch, batch.Options{})
+	defer b.Close()
+	for _, key := range []string{"absent", "present"} {
+		if _, found, err := b.Get(t.Context(), key); err == nil || found {
+			t.Errorf("%s: a failed call must not read as an answer: found %v, err %v", key, found, err)
+		}
+	}
+}
+
+func TestBatcher_ACallerThatLeavesTakesNobodyWithIt(t *testing.T) {
+	g := newGate()
+	b := batch.New(g.fetch, batch.Options{})
+	defer b.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	left := make(chan error, 1)
+	go func() { _, _, err := b.Get(ctx, "k"); left <- err }()
+	<-g.began
+	cancel()
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Fatalf("the caller that left got %v", err)
+	}
+	close(g.hold)
+	mustGet(t, b, "k")
+}
+
+func TestBatcher_AnAnswerIsNeverOlderThanItsQuestion(t *testing.T) {
+	var mu sync.Mutex
+	state := "before"
+	release, began := make(chan struct{}), make(chan struct{}, 10)
+	b := batch.New(func(_ context.Context, keys []string) (map[string]string, error) {
+		mu.Lock()
+		seen := state
+		mu.Unlock()
+		began <- struct{}{}
+		<-release
+		return map[string]string{keys[0]: seen}, nil
+	}, batch.Options{})
+	defer b.Close()
+	go func() { _, _, _ = b.Get(t.Context(), "k") }()
+	<-began
+	mu.Lock()
+	state = "after"
+	mu.Unlock()
+	got := make(chan string)
+	go func() { v, _, _ := b.Get(t.Context(), "k"); got <- v }()
+	close(release)
+	if v := <-got; v != "after" {
+		t.Errorf("a question asked after the change was answered with %q", v)
+	}
+}
+
+func TestBatcher_CloseAnswersEverybody(t *testing.T) {
+	g := newGate()
+	b := batch.New(g.fetch, batch.Options{})
+	errs := make(chan error, 2)
+	go func() { _, _, err := b.Get(t.Context(), "running"); errs <- err }()
+	<-g.began
+	b.Close()
+	if err := <-errs; err == nil {
+		t.Error("a call cut short by Close must be an error")
+	}
+	if _, _, err := b.Get(t.Context(), "late"); !errors.Is(err, batch.ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
+func TestPoll_EndsWithTheCallersDeadline(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+	defer cancel()
+	err := batch.Poll(ctx, func(context.Context) (bool, error) { return false, nil })
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Poll = %v", err)
+	}
+}
+
+func mustGet(t *testing.T, b *batch.Batcher[string, string], key string) {
+	t.Helper()
+	v, found, err := b.Get(t.Context(), key)
+	if err != nil || !found || v != "value of "+key {
+		t.Errorf("Get(%s) = %q, %v, %v", key, v, found, err)
+	}
+}
+
+func BenchmarkBatcher_Get(b *testing.B) {
+	bat := batch.New(func(_ context.Context, keys []int) (map[int]int, error) {
+		out := make(map[int]int, len(keys))
+		for _, k := range keys {
+			out[k] = k
+		}
+		return out, nil
+	}, batch.Options{Gap: time.Nanosecond})
+	defer bat.Close()
+	b.RunParallel(func(pb *testing.PB) {
+		for i := 0; pb.Next(); i++ {
+			if _, _, err := bat.Get(b.Context(), i%500); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

@@ -1,0 +1,99 @@
+package ec2
+
+import (
+	"context"
+	"time"
+
+	sdkaws "github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/diskbridge/diskbridge/pkg/cloud/aws"
+	"github.com/diskbridge/diskbridge/pkg/cloud/batch"
+)
+
+// AbsenceInterval is how far two not-found answers must lie apart to prove that a
+// resource does not exist. EC2 is eventually consistent:
+// https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
+const AbsenceInterval = 3 * time.Second
+
+// Options shape a Client.
+type Options struct {
+	// AbsenceInterval replaces the constant of that name; only for emulators whose
+	// clock runs faster. Zero means the constant.
+	AbsenceInterval time.Duration
+}
+
+// Client calls EC2. It is safe for concurrent use; Close it to end its batchers.
+type Client struct {
+	api      *sdk.Client
+	interval time.Duration
+	ages     *ages
+
+	volumes        *batch.Batcher[string, Volume]
+	volumesNamed   *batch.Batcher[tagValue, []Volume]
+	instances      *batch.Batcher[string, Instance]
+	snapshots      *batch.Batcher[string, Snapshot]
+	snapshotsNamed *batch.Batcher[tagValue, []Snapshot]
+	modifications  *batch.Batcher[string, Modification]
+}
+
+// tagValue asks for resources by one tag.
+type tagValue struct{ key, value string }
+
+// New makes a Client on a session's configuration.
+func New(cfg sdkaws.Config, opts Options) *Client {
+	c := &Client{api: sdk.NewFromConfig(cfg), interval: opts.AbsenceInterval, ages: newAges()}
+	if c.interval <= 0 {
+		c.interval = AbsenceInterval
+	}
+	c.volumes = batch.New(c.fetchVolumes, batch.Options{})
+	c.volumesNamed = batch.New(c.fetchVolumesNamed, batch.Options{})
+	c.instances = batch.New(c.fetchInstances, batch.Options{})
+	c.snapshots = batch.New(c.fetchSnapshots, batch.Options{})
+	c.snapshotsNamed = batch.New(c.fetchSnapshotsNamed, batch.Options{})
+	c.modifications = batch.New(c.fetchModifications, batch.Options{})
+	return c
+}
+
+// Close ends the batchers and waits for their calls.
+func (c *Client) Close() {
+	c.volumes.Close()
+	c.volumesNamed.Close()
+	c.instances.Close()
+	c.snapshots.Close()
+	c.snapshotsNamed.Close()
+	c.modifications.Close()
+}
+
+// AbsenceInterval returns how far two not-found answers must lie apart.
+func (c *Client) AbsenceInterval() time.Duration { return c.interval }
+
+// CreateTags sets tags on one resource, overwriting values of equal keys.
+func (c *Client) CreateTags(ctx context.Context, id string, tags map[string]string) error {
+	_, err := aws.Do(ctx, mutate("CreateTags", id), func(ctx context.Context) (*sdk.CreateTagsOutput, error) {
+		return c.api.CreateTags(ctx, &sdk.CreateTagsInput{Resources: []string{id}, Tags: toTags(tags)})
+	})
+	return err
+}
+
+// Zones lists the region's availability zones that are open to this account.
+func (c *Client) Zones(ctx context.Context) ([]Zone, error) {
+	out, err := aws.Do(ctx, read("DescribeAvailabilityZones", ""), func(ctx context.Context) (*sdk.DescribeAvailabilityZonesOutput, error) {
+		return c.api.DescribeAvailabilityZones(ctx, &sdk.DescribeAvailabilityZonesInput{
+			Filters: []types.Filter{filter("state", "available"), filter("zone-type", "availability-zone")},
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	zones := make([]Zone, 0, len(out.AvailabilityZones))
+	for _, z := range out.AvailabilityZones {
+		zones = append(zones, Zone{Name: sdkaws.ToString(z.ZoneName), ID: sdkaws.ToString(z.ZoneId)})
+	}
+	return zones, nil
+}
+
+// once marks a call that must not be repeated after a lost answer, since EC2 takes
+// no idempotency token for it.
+func once(o *sdk.Options) { o.RetryMaxAttempts, o.Retryer = 1, sdkaws.NopRetryer{} }

@@ -1,0 +1,80 @@
+package ec2
+
+import (
+	"github.com/diskbridge/diskbridge/pkg/cloud/aws"
+	"github.com/diskbridge/diskbridge/pkg/fault"
+)
+
+// codes says what each error code of EC2 means for the caller.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+var codes = map[string]fault.Kind{
+	"IdempotentParameterMismatch": fault.Conflict,
+
+	"InvalidAttachment.NotFound":         fault.NotFound,
+	"InvalidInstanceID.NotFound":         fault.NotFound,
+	"InvalidSnapshot.NotFound":           fault.NotFound,
+	"InvalidVolume.NotFound":             fault.NotFound,
+	"InvalidVolumeModification.NotFound": fault.NotFound,
+
+	"FilterLimitExceeded":         fault.Internal,
+	"InvalidID":                   fault.Invalid,
+	"InvalidInstanceID":           fault.Invalid,
+	"InvalidInstanceID.Malformed": fault.Invalid,
+	"InvalidKmsKey.InvalidState":  fault.Denied,
+	"InvalidNextToken":            fault.Invalid,
+	"InvalidSnapshotID.Malformed": fault.Invalid,
+	"InvalidVolume.ZoneMismatch":  fault.Invalid,
+	"InvalidVolumeID.Malformed":   fault.Invalid,
+	"InvalidZone.NotFound":        fault.Invalid,
+	"TagLimitExceeded":            fault.Invalid,
+	"UnknownVolumeType":           fault.Invalid,
+
+	"DependencyViolation":    fault.InUse,
+	"IncorrectInstanceState": fault.InUse,
+	"IncorrectState":         fault.InUse,
+	"InvalidSnapshot.InUse":  fault.InUse,
+	"VolumeInUse":            fault.InUse,
+
+	// A modification that still runs ends by itself, and a rate that is used up comes back.
+	"ConcurrentSnapshotLimitExceeded":         fault.Unavailable,
+	"ConcurrentTagAccess":                     fault.Unavailable,
+	"IncorrectModificationState":              fault.Pending,
+	"SnapshotCreationPerVolumeRateExceeded":   fault.Unavailable,
+	"VolumeModificationRateExceeded":          fault.Unavailable,
+	"InsufficientVolumeCapacity":              fault.Limit,
+	"AttachmentLimitExceeded":                 fault.Limit,
+	"MaxIOPSLimitExceeded":                    fault.Limit,
+	"ResourceLimitExceeded":                   fault.Limit,
+	"SnapshotLimitExceeded":                   fault.Limit,
+	"VolumeIOPSLimit":                         fault.Limit,
+	"VolumeLimitExceeded":                     fault.Limit,
+	"VolumeModificationSizeLimitExceeded":     fault.Limit,
+	"VolumeTypeNotAvailableInZone":            fault.Limit,
+	"InvalidVolumeModification.LimitExceeded": fault.Limit,
+
+	"InternalError":      fault.UnknownOutcome,
+	"InternalFailure":    fault.UnknownOutcome,
+	"ServerInternal":     fault.UnknownOutcome,
+	"ServiceUnavailable": fault.UnknownOutcome,
+	"Unavailable":        fault.UnknownOutcome,
+}
+
+// readCodes differs from codes where a read has no outcome that could be unknown.
+var readCodes = func() map[string]fault.Kind {
+	read := make(map[string]fault.Kind, len(codes))
+	for code, kind := range codes {
+		if kind == fault.UnknownOutcome {
+			kind = fault.Unavailable
+		}
+		read[code] = kind
+	}
+	return read
+}()
+
+func read(op, subject string) aws.Call {
+	return aws.Call{Op: op, Subject: subject, Codes: readCodes}
+}
+
+func mutate(op, subject string) aws.Call {
+	return aws.Call{Op: op, Subject: subject, Mutates: true, Codes: codes}
+}

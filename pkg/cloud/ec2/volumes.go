@@ -1,0 +1,160 @@
+package ec2
+
+import (
+	"context"
+
+	sdkaws "github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/diskbridge/diskbridge/pkg/cloud/aws"
+)
+
+// pageSize is what every described page asks for; EC2 allows 5 to 1000.
+const pageSize = 500
+
+// CreateVolume asks for a volume. The same token means the same volume; EC2 answers
+// fault.Conflict where the token came with other settings before.
+func (c *Client) CreateVolume(ctx context.Context, spec VolumeSpec) (Volume, error) {
+	in := &sdk.CreateVolumeInput{
+		ClientToken:        optional(spec.Token),
+		AvailabilityZone:   optional(spec.Zone),
+		AvailabilityZoneId: optional(spec.ZoneID),
+		VolumeType:         types.VolumeType(spec.Type),
+		Size:               sdkaws.Int32(int32(min(spec.SizeGiB, 1<<31-1))), //nolint:gosec // cut to the range of int32
+		Iops:               positive(spec.IOPS),
+		Throughput:         positive(spec.Throughput),
+		KmsKeyId:           optional(spec.KMSKey),
+		SnapshotId:         optional(spec.Snapshot),
+		TagSpecifications:  tagSpec(types.ResourceTypeVolume, spec.Tags),
+	}
+	if spec.Encrypted {
+		in.Encrypted = sdkaws.Bool(true)
+	}
+	out, err := aws.Do(ctx, mutate("CreateVolume", ""), func(ctx context.Context) (*sdk.CreateVolumeOutput, error) {
+		return c.api.CreateVolume(ctx, in)
+	})
+	if err != nil {
+		return Volume{}, err
+	}
+	return Volume{
+		ID: sdkaws.ToString(out.VolumeId), Zone: sdkaws.ToString(out.AvailabilityZone), State: string(out.State),
+		Type: string(out.VolumeType), SizeGiB: int64(sdkaws.ToInt32(out.Size)), Created: sdkaws.ToTime(out.CreateTime),
+		Encrypted: sdkaws.ToBool(out.Encrypted), KMSKey: sdkaws.ToString(out.KmsKeyId),
+		Snapshot: sdkaws.ToString(out.SnapshotId), Tags: fromTags(out.Tags),
+	}, nil
+}
+
+// DeleteVolume deletes a volume. fault.NotFound is EC2's word for this id at this
+// moment, not a proof; see VolumeAbsent.
+func (c *Client) DeleteVolume(ctx context.Context, id string) error {
+	_, err := aws.Do(ctx, mutate("DeleteVolume", id), func(ctx context.Context) (*sdk.DeleteVolumeOutput, error) {
+		return c.api.DeleteVolume(ctx, &sdk.DeleteVolumeInput{VolumeId: &id})
+	})
+	return err
+}
+
+// Volume reads one volume through the shared batch. found is false where EC2 does
+// not show it at this moment, which proves nothing.
+func (c *Client) Volume(ctx context.Context, id string) (v Volume, found bool, err error) {
+	return c.volumes.Get(ctx, id)
+}
+
+// VolumesTagged reads all volumes whose tag key has the value, through the shared batch.
+func (c *Client) VolumesTagged(ctx context.Context, key, value string) ([]Volume, error) {
+	list, _, err := c.volumesNamed.Get(ctx, tagValue{key, value})
+	return list, err
+}
+
+// VolumePage lists one page of every volume in the region.
+func (c *Client) VolumePage(ctx context.Context, token string) ([]Volume, string, error) {
+	return c.describeVolumes(ctx, &sdk.DescribeVolumesInput{MaxResults: sdkaws.Int32(pageSize), NextToken: optional(token)})
+}
+
+func (c *Client) fetchVolumes(ctx context.Context, ids []string) (map[string]Volume, error) {
+	list, err := c.filteredVolumes(ctx, filter("volume-id", ids...))
+	out := make(map[string]Volume, len(list))
+	for _, v := range list {
+		out[v.ID] = v
+	}
+	return out, err
+}
+
+func (c *Client) fetchVolumesNamed(ctx context.Context, keys []tagValue) (map[tagValue][]Volume, error) {
+	return byTag(keys, func(f types.Filter) ([]Volume, error) { return c.filteredVolumes(ctx, f) },
+		func(v Volume) map[string]string { return v.Tags })
+}
+
+// filteredVolumes reads every page. Ids travel as a filter: an unknown one is
+// merely absent and cannot fail the others.
+func (c *Client) filteredVolumes(ctx context.Context, f types.Filter) ([]Volume, error) {
+	return allPages(func(token string) ([]Volume, string, error) {
+		return c.describeVolumes(ctx, &sdk.DescribeVolumesInput{
+			Filters: []types.Filter{f}, MaxResults: sdkaws.Int32(pageSize), NextToken: optional(token),
+		})
+	})
+}
+
+func (c *Client) describeVolumes(ctx context.Context, in *sdk.DescribeVolumesInput) ([]Volume, string, error) {
+	out, err := aws.Do(ctx, read("DescribeVolumes", ""), func(ctx context.Context) (*sdk.DescribeVolumesOutput, error) {
+		return c.api.DescribeVolumes(ctx, in)
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	list := make([]Volume, 0, len(out.Volumes))
+	for _, v := range out.Volumes {
+		list = append(list, toVolume(v))
+		c.ages.saw(sdkaws.ToString(v.VolumeId), sdkaws.ToTime(v.CreateTime))
+	}
+	return list, sdkaws.ToString(out.NextToken), nil
+}
+
+// VolumeAbsent reports whether a volume is proven not to exist (DESIGN: twice
+// not found by id, an interval apart, or once where its age is known). false
+// without an error means that it exists.
+func (c *Client) VolumeAbsent(ctx context.Context, id string) (bool, error) {
+	return c.absent(ctx, id, func(ctx context.Context) error {
+		_, _, err := c.describeVolumes(ctx, &sdk.DescribeVolumesInput{VolumeIds: []string{id}})
+		return err
+	})
+}
+
+// ModifyVolumeSize grows a volume to sizeGiB. Its effect is read with Modification.
+func (c *Client) ModifyVolumeSize(ctx context.Context, id string, sizeGiB int64) error {
+	size := int32(min(sizeGiB, 1<<31-1)) //nolint:gosec // cut to the range of int32
+	_, err := aws.Do(ctx, mutate("ModifyVolume", id), func(ctx context.Context) (*sdk.ModifyVolumeOutput, error) {
+		return c.api.ModifyVolume(ctx, &sdk.ModifyVolumeInput{VolumeId: &id, Size: &size})
+	})
+	return err
+}
+
+// Modification reads a volume's newest modification through the shared batch.
+func (c *Client) Modification(ctx context.Context, id string) (m Modification, found bool, err error) {
+	return c.modifications.Get(ctx, id)
+}
+
+func (c *Client) fetchModifications(ctx context.Context, ids []string) (map[string]Modification, error) {
+	list, err := allPages(func(token string) ([]types.VolumeModification, string, error) {
+		out, err := aws.Do(ctx, read("DescribeVolumesModifications", ""), func(ctx context.Context) (*sdk.DescribeVolumesModificationsOutput, error) {
+			return c.api.DescribeVolumesModifications(ctx, &sdk.DescribeVolumesModificationsInput{
+				Filters: []types.Filter{filter("volume-id", ids...)}, MaxResults: sdkaws.Int32(pageSize), NextToken: optional(token),
+			})
+		})
+		if err != nil {
+			return nil, "", err
+		}
+		return out.VolumesModifications, sdkaws.ToString(out.NextToken), nil
+	})
+	newest := make(map[string]Modification, len(list))
+	for _, sm := range list {
+		m := Modification{
+			Volume: sdkaws.ToString(sm.VolumeId), State: string(sm.ModificationState),
+			TargetGiB: int64(sdkaws.ToInt32(sm.TargetSize)), StatusMessage: sdkaws.ToString(sm.StatusMessage), Started: sdkaws.ToTime(sm.StartTime),
+		}
+		if old, ok := newest[m.Volume]; !ok || m.Started.After(old.Started) {
+			newest[m.Volume] = m
+		}
+	}
+	return newest, err
+}

@@ -1,0 +1,212 @@
+package config
+
+import (
+	"flag"
+	"fmt"
+	"net"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/diskbridge/diskbridge/pkg/backend"
+	"github.com/diskbridge/diskbridge/pkg/volume"
+)
+
+// Mode is what a process serves.
+type Mode string
+
+// The modes of diskbridge-csi.
+const (
+	ModeController Mode = "controller"
+	ModeNode       Mode = "node"
+	ModeAll        Mode = "all"
+)
+
+// Controller reports whether the mode serves the controller.
+func (m Mode) Controller() bool { return m == ModeController || m == ModeAll }
+
+// Node reports whether the mode serves the node.
+func (m Mode) Node() bool { return m == ModeNode || m == ModeAll }
+
+// Standalone is the cluster id outside Kubernetes.
+const Standalone = "standalone"
+
+// Settings are everything that an operator can choose. Validate fills the parsed
+// fields from the texts.
+type Settings struct {
+	Mode Mode
+
+	Backends     string
+	SocketDir    string
+	DriverNames  string
+	ClusterID    string
+	Tags         string
+	HTTPEndpoint string
+	OTLPEndpoint string
+
+	NodeID            string
+	Zone              string
+	Region            string
+	VolumeAttachLimit int64
+	DeviceRoot        string
+	SysfsRoot         string
+	PathRoot          string
+	DefaultFSType     string
+
+	DefaultEncrypted bool
+	DefaultKMSKeyID  string
+	AbsenceInterval  time.Duration
+
+	Kinds     []backend.Kind         // from Backends and DriverNames
+	OwnerTags map[string]string      // from Tags
+	names     map[volume.Kind]string // from DriverNames
+}
+
+// Flags declares the flags of a mode.
+func (s *Settings) Flags(fs *flag.FlagSet, known backend.Registry) {
+	fs.StringVar(&s.Backends, "backends", strings.Join(known.Names(), ","), "kinds of disk to serve, separated by commas")
+	fs.StringVar(&s.SocketDir, "socket-dir", "/var/lib/kubelet/plugins", "each driver listens on `DIR`/<driver name>/csi.sock")
+	fs.StringVar(&s.DriverNames, "driver-names", "", "serve a kind under another driver's name: `KIND=NAME,…`")
+	fs.StringVar(&s.ClusterID, "cluster-id", "", "who we are in ownership tags (outside Kubernetes: "+Standalone+")")
+	fs.StringVar(&s.HTTPEndpoint, "http-endpoint", "", "serve /metrics, /healthz and /readyz on `HOST:PORT` (empty: off)")
+	fs.StringVar(&s.OTLPEndpoint, "otlp-endpoint", "", "send traces to an OTLP gRPC collector at `HOST:PORT` (empty: off)")
+	if s.Mode.Controller() {
+		fs.StringVar(&s.Tags, "tags", "", "tags for everything that is made: `k=v,…`")
+		fs.BoolVar(&s.DefaultEncrypted, "default-encrypted", false, "encrypt volumes whose parameters do not say")
+		fs.StringVar(&s.DefaultKMSKeyID, "default-kms-key-id", "", "KMS `KEY` for encrypted volumes whose parameters name none")
+		fs.DurationVar(&s.AbsenceInterval, "absence-interval", 3*time.Second, "time between the two not-found answers of AWS that prove absence; shorter only for an emulator")
+	}
+	fs.StringVar(&s.Zone, "zone", "", "availability zone (default: instance metadata)")
+	fs.StringVar(&s.Region, "region", "", "AWS region (default: the SDK's sources, then instance metadata)")
+	if s.Mode.Node() {
+		fs.StringVar(&s.NodeID, "node-id", "", "EC2 instance id of this node (default: instance metadata)")
+		fs.Int64Var(&s.VolumeAttachLimit, "volume-attach-limit", 0, "volumes this node may hold (0: what its instance type allows)")
+		fs.StringVar(&s.DeviceRoot, "device-root", "/dev", "where device nodes are")
+		fs.StringVar(&s.SysfsRoot, "sysfs-root", "/sys", "where sysfs is mounted")
+		fs.StringVar(&s.PathRoot, "path-root", "", "staging and target paths must be inside `DIR` (empty: any absolute path)")
+		fs.StringVar(&s.DefaultFSType, "default-fstype", volume.Ext4, "file system where the volume names none: "+strings.Join(volume.FSTypes(), ", "))
+	}
+}
+
+var (
+	driverName = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9.]{0,61}[A-Za-z0-9])?$`) // CSI spec, GetPluginInfo
+	clusterID  = regexp.MustCompile(`^[A-Za-z0-9][-A-Za-z0-9._]{0,62}$`)
+)
+
+// Validate checks everything and fills the parsed fields. The error is one line
+// that begins with the flag.
+func (s *Settings) Validate(known backend.Registry) error {
+	for _, check := range []func() error{
+		func() error { return s.parseNames(known) },
+		func() error { return s.parseKinds(known) },
+		s.parseTags,
+		s.checkIdentity,
+		s.checkEndpoints,
+		s.checkNode,
+	} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Settings) parseNames(known backend.Registry) error {
+	s.names = map[volume.Kind]string{}
+	for _, pair := range split(s.DriverNames) {
+		kind, name, ok := strings.Cut(pair, "=")
+		if _, exists := known.Find(volume.Kind(kind)); !ok || !exists {
+			return fmt.Errorf("--driver-names: %q is not KIND=NAME with a kind of %s", pair, strings.Join(known.Names(), ", "))
+		}
+		if !driverName.MatchString(name) {
+			return fmt.Errorf("--driver-names: %q is not a driver name (at most 63 letters, digits, dots and dashes)", name)
+		}
+		s.names[volume.Kind(kind)] = name
+	}
+	return nil
+}
+
+func (s *Settings) parseKinds(known backend.Registry) error {
+	s.Kinds = nil
+	for _, name := range split(s.Backends) {
+		kind, ok := known.Find(volume.Kind(name))
+		if !ok {
+			return fmt.Errorf("--backends: %q is not one of %s", name, strings.Join(known.Names(), ", "))
+		}
+		if slices.ContainsFunc(s.Kinds, func(k backend.Kind) bool { return k.Name == kind.Name }) {
+			return fmt.Errorf("--backends: %q is given twice", name)
+		}
+		if other, ok := s.names[kind.Name]; ok {
+			kind.Driver = other
+		}
+		s.Kinds = append(s.Kinds, kind)
+	}
+	if len(s.Kinds) == 0 {
+		return fmt.Errorf("--backends: give at least one of %s", strings.Join(known.Names(), ", "))
+	}
+	return nil
+}
+
+func (s *Settings) parseTags() error {
+	s.OwnerTags = map[string]string{}
+	for _, pair := range split(s.Tags) {
+		k, v, ok := strings.Cut(pair, "=")
+		if !ok || k == "" {
+			return fmt.Errorf("--tags: %q is not k=v", pair)
+		}
+		s.OwnerTags[k] = v
+	}
+	return nil
+}
+
+func (s *Settings) checkIdentity() error {
+	if !clusterID.MatchString(s.ClusterID) {
+		return fmt.Errorf("--cluster-id: %q is not 1 to 63 letters, digits, dots, dashes and underscores", s.ClusterID)
+	}
+	if s.AbsenceInterval < 0 {
+		return fmt.Errorf("--absence-interval: %s is negative", s.AbsenceInterval)
+	}
+	return nil
+}
+
+func (s *Settings) checkEndpoints() error {
+	if !filepath.IsAbs(s.SocketDir) {
+		return fmt.Errorf("--socket-dir: %q is not an absolute path", s.SocketDir)
+	}
+	for flagName, endpoint := range map[string]string{"--http-endpoint": s.HTTPEndpoint, "--otlp-endpoint": s.OTLPEndpoint} {
+		if endpoint == "" {
+			continue
+		}
+		if _, _, err := net.SplitHostPort(endpoint); err != nil {
+			return fmt.Errorf("%s: %q is not HOST:PORT", flagName, endpoint)
+		}
+	}
+	return nil
+}
+
+func (s *Settings) checkNode() error {
+	if !s.Mode.Node() {
+		return nil
+	}
+	for flagName, dir := range map[string]string{"--device-root": s.DeviceRoot, "--sysfs-root": s.SysfsRoot} {
+		if !filepath.IsAbs(dir) {
+			return fmt.Errorf("%s: %q is not an absolute path", flagName, dir)
+		}
+	}
+	switch {
+	case s.PathRoot != "" && !filepath.IsAbs(s.PathRoot):
+		return fmt.Errorf("--path-root: %q is not an absolute path", s.PathRoot)
+	case s.VolumeAttachLimit < 0 || s.VolumeAttachLimit > 128:
+		return fmt.Errorf("--volume-attach-limit: %d is not from 0 to 128", s.VolumeAttachLimit)
+	case !slices.Contains(volume.FSTypes(), s.DefaultFSType):
+		return fmt.Errorf("--default-fstype: %q is not one of %s", s.DefaultFSType, strings.Join(volume.FSTypes(), ", "))
+	}
+	return nil
+}
+
+// split cuts a list at commas and drops empty parts.
+func split(s string) []string {
+	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' })
+}
