@@ -1,0 +1,274 @@
+package store
+
+import (
+	"container/heap"
+	"encoding/binary"
+	"fmt"
+	"hash/fnv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// View is a group of API calls that share a copy of the state; each view lags by itself.
+// Truth is the state itself.
+type View string
+
+// Truth is the view that never lags.
+const Truth View = ""
+
+// Due is a record that wants to change by itself at a time.
+type Due struct {
+	Kind, ID string
+	At       time.Time
+}
+
+// The kinds of a [Due].
+const (
+	Volumes   = "volumes"
+	Snapshots = "snapshots"
+	Instances = "instances"
+	Keys      = "keys"
+)
+
+// Options say how a store keeps and shows its records.
+type Options struct {
+	Dir    string           // where the files are; empty keeps nothing
+	Now    func() time.Time // the emulator's time
+	Window time.Duration    // how long a view may lag at most; 0 is strongly consistent
+	Seed   int64            // fixes lags, ids and durations
+}
+
+// Store is the state. Use its tables only inside [Store.Read] and [Store.Update].
+type Store struct {
+	Volumes   *Table[*Volume]
+	Snapshots *Table[*Snapshot]
+	Instances *Table[*Instance]
+	Keys      *Table[*Key]
+
+	mu       sync.Mutex
+	disk     disk
+	now      func() time.Time
+	window   time.Duration
+	seed     int64
+	boot     boot
+	ids      uint64
+	versions uint64
+	due      dueHeap
+	wake     chan struct{}
+	graves   []grave
+	tokens   map[string]string // client token to volume
+}
+
+// boot makes ids of two runs on one folder differ.
+type boot struct {
+	Number uint64
+	Now    time.Time // when this run began
+}
+
+type grave struct {
+	at   time.Time
+	bury func()
+}
+
+// Open reads the state from its folder, or makes an empty one.
+func Open(o Options) (*Store, error) {
+	s := &Store{disk: disk{o.Dir}, now: o.Now, window: o.Window, seed: o.Seed, wake: make(chan struct{}, 1), tokens: map[string]string{}}
+	s.Volumes = newTable[*Volume](s, Volumes)
+	s.Snapshots = newTable[*Snapshot](s, Snapshots)
+	s.Instances = newTable[*Instance](s, Instances)
+	s.Keys = newTable[*Key](s, Keys)
+	for _, load := range []func() error{s.Volumes.load, s.Snapshots.load, s.Instances.load, s.Keys.load} {
+		if err := load(); err != nil {
+			return nil, fmt.Errorf("open state: %w", err)
+		}
+	}
+	if err := readAll(s.disk, "boot", func(b boot) { s.boot = b }); err != nil {
+		return nil, fmt.Errorf("open state: %w", err)
+	}
+	for _, v := range s.Volumes.All(Truth) {
+		s.noteToken(v)
+	}
+	s.boot.Number++
+	return s, s.saveClock()
+}
+
+// Started is the latest time that an earlier run on this folder is known to have seen; zero if there was none.
+func (s *Store) Started() time.Time { return s.boot.Now }
+
+// SaveClock notes the time, so that a later run does not begin before it.
+func (s *Store) SaveClock() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.boot.Now = s.now()
+	return s.saveClock()
+}
+
+func (s *Store) saveClock() error { return s.disk.write("boot", "boot", s.boot) }
+
+// Read runs fn while nothing changes. Records that it takes out stay valid and must not be changed.
+func (s *Store) Read(fn func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fn()
+}
+
+// Update runs fn, then writes what it changed to the disk and makes it visible, all or nothing:
+// after an error, of fn or of the disk, the state is as before.
+func (s *Store) Update(fn func() error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := fn()
+	if err == nil {
+		err = s.save()
+	}
+	if err != nil {
+		clear(s.Volumes.dirty)
+		clear(s.Snapshots.dirty)
+		clear(s.Instances.dirty)
+		clear(s.Keys.dirty)
+		return err
+	}
+	now := s.now()
+	for _, v := range s.Volumes.dirty {
+		s.noteToken(v)
+	}
+	s.Volumes.commit(now)
+	s.Snapshots.commit(now)
+	s.Instances.commit(now)
+	s.Keys.commit(now)
+	for len(s.graves) > 0 && !s.graves[0].at.After(now) {
+		s.graves[0].bury()
+		s.graves = s.graves[1:]
+	}
+	return nil
+}
+
+func (s *Store) save() error {
+	for _, save := range []func() error{s.Keys.save, s.Instances.save, s.Snapshots.save, s.Volumes.save} {
+		if err := save(); err != nil {
+			return fmt.Errorf("save state: %w", err)
+		}
+	}
+	return nil
+}
+
+// visible says whether the view shows a version that was made at that time.
+func (s *Store) visible(view View, id string, number uint64, at time.Time) bool {
+	if view == Truth || s.window == 0 || at.IsZero() {
+		return true
+	}
+	age := s.now().Sub(at)
+	return age >= s.window || age >= time.Duration(s.Fraction(string(view), id, number)*float64(s.window))
+}
+
+// Fraction is a number in [0, 1) that the seed and the arguments fix.
+func (s *Store) Fraction(what, id string, n uint64) float64 {
+	return float64(s.hash(what, id, n)>>11) / (1 << 53)
+}
+
+func (s *Store) hash(what, id string, n uint64) uint64 {
+	h := fnv.New64a()
+	for _, v := range []uint64{uint64(s.seed), n} {
+		_ = binary.Write(h, binary.LittleEndian, v)
+	}
+	_, _ = h.Write([]byte(what + "\x00" + id))
+	x := h.Sum64() // FNV alone leaves neighbours close together
+	x ^= x >> 33
+	x *= 0xff51afd7ed558ccd
+	x ^= x >> 33
+	x *= 0xc4ceb9fe1a85ec53
+	return x ^ x>>33
+}
+
+// NewID is a fresh id such as vol-0123456789abcdef0. Call it inside Read or Update.
+func (s *Store) NewID(prefix string) string {
+	s.ids++
+	high, low := s.hash(prefix, "high", s.boot.Number<<32|s.ids), s.hash(prefix, "low", s.boot.Number<<32|s.ids)
+	return fmt.Sprintf("%s-0%08x%08x", prefix, uint32(high), uint32(low))
+}
+
+// TakeDue removes and returns what is due by now.
+func (s *Store) TakeDue() (due []Due) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	for len(s.due) > 0 && !s.due[0].At.After(now) {
+		due = append(due, heap.Pop(&s.due).(Due))
+	}
+	return due
+}
+
+// NextDue is when the next change is due; zero if none is.
+func (s *Store) NextDue() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.due) == 0 {
+		return time.Time{}
+	}
+	return s.due[0].At
+}
+
+// PutDue makes [Store.TakeDue] return d at its time.
+func (s *Store) PutDue(d Due) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.push(d)
+}
+
+// Wake is readable when a new earliest time may be due.
+func (s *Store) Wake() <-chan struct{} { return s.wake }
+
+func (s *Store) push(d Due) {
+	heap.Push(&s.due, d)
+	if s.due[0] == d {
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+type dueHeap []Due
+
+func (h dueHeap) Len() int           { return len(h) }
+func (h dueHeap) Less(i, j int) bool { return h[i].At.Before(h[j].At) }
+func (h dueHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *dueHeap) Push(x any)        { *h = append(*h, x.(Due)) }
+func (h *dueHeap) Pop() any {
+	old := *h
+	d := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return d
+}
+
+// VolumeByToken is the volume that was created with that token. Call it inside Read or Update.
+func (s *Store) VolumeByToken(token string) (*Volume, bool) {
+	v, ok := s.Volumes.Get(s.tokens[token])
+	if !ok {
+		delete(s.tokens, token)
+	}
+	return v, ok
+}
+
+func (s *Store) noteToken(v *Volume) {
+	if v != nil && v.Token != "" {
+		s.tokens[v.Token] = v.ID
+	}
+}
+
+// FindKey is the key with that id, ARN, alias or alias ARN. Call it inside Read or Update.
+func (s *Store) FindKey(name string) (*Key, bool) {
+	for _, k := range s.Keys.All(Truth) {
+		if name == k.ID || name == k.ARN {
+			return k, true
+		}
+		region, _, _ := strings.Cut(k.ARN, ":key/")
+		for _, a := range k.Aliases {
+			if name == a || name == region+":"+a {
+				return k, true
+			}
+		}
+	}
+	return nil, false
+}
