@@ -1,0 +1,273 @@
+package mount
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/diskbridge/diskbridge/pkg/fault"
+	"github.com/diskbridge/diskbridge/pkg/volume"
+)
+
+// Config says where a node finds its disks. Empty fields have the defaults.
+type Config struct {
+	DeviceRoot string        // default /dev
+	SysfsRoot  string        // default /sys
+	DeviceWait time.Duration // longest wait for a disk to appear or grow, default 1 minute; a shorter deadline goes first
+}
+
+// Block executes plans for block devices. Every method is idempotent, may be called concurrently, and answers at its
+// context's deadline even if the kernel does not: then the volume stays taken (fault.Pending) until the kernel has
+// answered. Paths must be absolute; the mount point itself must not be a symbolic link.
+type Block struct {
+	sysfs      sysfs
+	deviceWait time.Duration
+	tools      toolbox
+	keep       keeper
+}
+
+// NewBlock makes a Block. Drain it before the process ends.
+func NewBlock(cfg Config) *Block {
+	b := &Block{
+		sysfs:      sysfs{deviceRoot: cfg.DeviceRoot, sysfsRoot: cfg.SysfsRoot},
+		deviceWait: cfg.DeviceWait, tools: standardTools(), keep: keeper{tasks: map[string]*task{}},
+	}
+	if b.sysfs.deviceRoot == "" {
+		b.sysfs.deviceRoot = "/dev"
+	}
+	if b.sysfs.sysfsRoot == "" {
+		b.sysfs.sysfsRoot = "/sys"
+	}
+	if b.deviceWait == 0 {
+		b.deviceWait = time.Minute
+	}
+	return b
+}
+
+// Drain waits until every system call and tool has come back that outlived its caller, at most until ctx ends.
+func (b *Block) Drain(ctx context.Context) error { return b.keep.drain(ctx) }
+
+// Stage makes the plan's disk ready: it waits for the disk, makes or checks the file system, mounts it on stagingPath,
+// an existing directory, and grows the file system to the disk's size. For a raw plan it only proves that the disk is there.
+//
+// Kinds: Unavailable (the disk has not appeared), InUse (the disk's content or another user forbids it), Conflict (the
+// path has another mount, or the disk another identity), Invalid (path, options), Pending and UnknownOutcome (deadline).
+func (b *Block) Stage(ctx context.Context, plan volume.BlockPlan, stagingPath string) error {
+	return b.work(ctx, "stage", plan.Handle, func(t *task) error {
+		d, err := b.sysfs.wait(ctx, t, plan.Serial, 0, b.deviceWait)
+		if err != nil || plan.Raw {
+			return err
+		}
+		point, err := resolve(ctx, t, stagingPath)
+		if err != nil {
+			return err
+		}
+		mounted, err := b.staged(ctx, t, d, plan, point)
+		if err != nil {
+			return err
+		}
+		if !mounted {
+			if err := b.unused(d, point); err != nil {
+				return err
+			}
+			if err := b.prepare(ctx, t, d, plan); err != nil {
+				return err
+			}
+			if err := b.mount(ctx, t, d, plan, point); err != nil {
+				return err
+			}
+		}
+		return b.growStaged(ctx, t, d, plan, point, mounted)
+	})
+}
+
+// work runs fn as the volume's only operation.
+func (b *Block) work(ctx context.Context, op, handle string, fn func(*task) error) error {
+	t, err := b.keep.begin(ctx, handle)
+	if err != nil {
+		return fault.Wrap(op, handle, err)
+	}
+	defer t.end()
+	return fault.Wrap(op, handle, fn(t))
+}
+
+// resolve returns the path as the mount table shows it: parents may be symbolic links, the last part may not.
+func resolve(ctx context.Context, t *task, path string) (string, error) {
+	if !filepath.IsAbs(path) || filepath.Clean(path) != path || path == "/" {
+		return "", fault.New(fault.Invalid, "check path", path, "it must be absolute, without . and .. parts, and not the root")
+	}
+	var real string
+	err := t.run(ctx, "look up", path, func() error {
+		parent, err := filepath.EvalSymlinks(filepath.Dir(path))
+		if err != nil {
+			return kernelError("look up", path, err)
+		}
+		real = filepath.Join(parent, filepath.Base(path))
+		var st unix.Stat_t
+		if unix.Lstat(real, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK {
+			return fault.New(fault.Invalid, "check path", path, "it is a symbolic link; a mount point must not be one")
+		}
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	return real, nil
+}
+
+// staged reports whether the plan's mount is at point already. A mount of the plan's disk that no longer answers is
+// taken away; any other mount is a conflict and stays.
+func (b *Block) staged(ctx context.Context, t *task, d device, plan volume.BlockPlan, point string) (bool, error) {
+	mounts, err := readTable()
+	if err != nil {
+		return false, err
+	}
+	e, ok := mounts.at(point)
+	if !ok {
+		return false, nil
+	}
+	if n, known := e.device(); !known || n != d.number {
+		return false, fault.New(fault.Conflict, "check mount", point, "%s (%s) is mounted there, and not disk %s; unmount it first if it is not needed", e.source, e.fsType, d.node)
+	}
+	if err := t.run(ctx, "look at", point, func() error { return alive(point) }); corrupted(err) {
+		return false, b.unmount(ctx, t, point, unix.MNT_DETACH)
+	} else if err != nil {
+		return false, err
+	}
+	if why := mismatch(e, plan); why != "" {
+		return false, fault.New(fault.Conflict, "check mount", point, "the disk is mounted there, but %s; unstage it first", why)
+	}
+	return true, nil
+}
+
+// mismatch says how a mount of the right disk differs from the plan, or "".
+func mismatch(e entry, plan volume.BlockPlan) string {
+	if e.fsType != plan.FSType {
+		return "as " + e.fsType + " and not " + plan.FSType
+	}
+	if e.readOnly() != plan.ReadOnly {
+		return map[bool]string{true: "read-only and not read-write", false: "read-write and not read-only"}[e.readOnly()]
+	}
+	shown := map[string]string{}
+	for _, o := range append(append([]string{}, e.super...), e.options...) {
+		name, value, _ := strings.Cut(o, "=")
+		shown[name] = value
+	}
+	for _, o := range plan.Options {
+		name, value, hasValue := strings.Cut(o, "=")
+		is, present := shown[name]
+		_, attr := attribute(o)
+		switch {
+		case hasValue && present && name != "context" && is != value:
+			return "with " + name + "=" + is + " and not " + o
+		case attr && !present && name != "strictatime" && name != "relatime":
+			return "without " + o
+		}
+	}
+	return ""
+}
+
+// unused proves that the disk is mounted nowhere in this mount namespace.
+func (b *Block) unused(d device, point string) error {
+	mounts, err := readTable()
+	if err != nil {
+		return err
+	}
+	if others := mounts.of(d.number); len(others) > 0 {
+		return fault.New(fault.InUse, "mount", point, "disk %s is still mounted at %s; unmount it there first", d.node, others[0].point)
+	}
+	return nil
+}
+
+// mount mounts the verified disk and proves that it is the one that is seen.
+func (b *Block) mount(ctx context.Context, t *task, d device, plan volume.BlockPlan, point string) error {
+	if err := b.sysfs.verify(d); err != nil {
+		return err
+	}
+	do := func() error { return mountFS(d.node, plan.FSType, mountOptions(plan), point) }
+	err := t.run(ctx, "mount", point, do)
+	if plan.FSType == volume.Btrfs && errors.Is(err, unix.EEXIST) { // a copy beside its source
+		if plan.ReadOnly {
+			return fault.New(fault.InUse, "mount", point,
+				"disk %s is a copy of a btrfs file system that is mounted on this node; this kernel mounts it only with an id of its own, which a read-only volume cannot get", d.node)
+		}
+		if err = b.separateBtrfs(ctx, t, d); err == nil {
+			err = t.run(ctx, "mount", point, do)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	mounts, err := readTable()
+	if err != nil {
+		return err
+	}
+	e, _ := mounts.at(point)
+	if n, known := e.device(); !known || n != d.number {
+		err := fault.New(fault.Internal, "mount", point, "the kernel mounted %s and not %s", e.source, d.node)
+		return errors.Join(err, b.unmount(ctx, t, point, 0))
+	}
+	return nil
+}
+
+// Unstage takes the volume's mount away from stagingPath. What is not mounted is no error; a mount of another disk is
+// a Conflict, one that is still published or in use is InUse, and both stay.
+func (b *Block) Unstage(ctx context.Context, handle, stagingPath string) error {
+	return b.work(ctx, "unstage", handle, func(t *task) error {
+		point, err := resolve(ctx, t, stagingPath)
+		if err != nil {
+			return err
+		}
+		for {
+			mounts, err := readTable()
+			if err != nil {
+				return err
+			}
+			e, ok := mounts.at(point)
+			if !ok {
+				return nil
+			}
+			n, err := b.owned(e, handle, point)
+			if err != nil {
+				return err
+			}
+			for _, other := range mounts.of(n) {
+				if other.point != point {
+					return fault.New(fault.InUse, "unmount", point, "the volume is still published at %s; unpublish it there first", other.point)
+				}
+			}
+			if err := b.unmount(ctx, t, point, 0); err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// owned proves that a mount is the handle's, as far as that can be known: a disk that is gone has no serial number any
+// more, and the number of a btrfs mount's disk is only as true as its node.
+func (b *Block) owned(e entry, handle, point string) (devno, error) {
+	n, known := e.device()
+	if !known {
+		if e.fsType == volume.Btrfs {
+			return devno{}, nil
+		}
+		return devno{}, fault.New(fault.Conflict, "unmount", point, "%s (%s) is mounted there, which is not a disk of %s; it was left alone", e.source, e.fsType, handle)
+	}
+	d, err := b.sysfs.byNumber(n)
+	if errors.Is(err, errNoDevice) {
+		return n, nil
+	}
+	if err != nil {
+		return n, err
+	}
+	if d.serial != serialOf(handle) {
+		return n, fault.New(fault.Conflict, "unmount", point, "disk %s with serial number %s is mounted there, which is not %s; it was left alone", d.node, d.serial, handle)
+	}
+	return n, nil
+}
+
+func serialOf(handle string) string { return strings.ReplaceAll(handle, "-", "") }

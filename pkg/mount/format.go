@@ -1,0 +1,134 @@
+package mount
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/diskbridge/diskbridge/pkg/fault"
+	"github.com/diskbridge/diskbridge/pkg/volume"
+)
+
+// prepare makes sure that the disk carries the plan's file system, undamaged. It formats only what the plan allows and
+// what is proven empty.
+func (b *Block) prepare(ctx context.Context, t *task, d device, plan volume.BlockPlan) error {
+	if !plan.ReadOnly {
+		if err := b.exclusive(ctx, t, d); err != nil {
+			return err
+		}
+	}
+	found, err := b.probe(ctx, t, d)
+	if err != nil {
+		return err
+	}
+	switch {
+	case found == (content{fsType: plan.FSType}):
+		if plan.FSType == volume.Ext4 && !plan.ReadOnly {
+			return b.repair(ctx, t, d, "-p")
+		}
+		return nil
+	case found != content{}:
+		return fault.New(fault.InUse, "check disk", d.node,
+			"it carries %s, but %s is requested; nothing was touched. Use the volume as what it is, or wipe it yourself if its data is not needed", found, plan.FSType)
+	case !plan.MayFormat || plan.ReadOnly:
+		return fault.New(fault.InUse, "check disk", d.node,
+			"it is empty, and only a volume that was made empty for its claim is formatted, by a writer. Make the %s file system yourself if you mean it", plan.FSType)
+	}
+	return b.format(ctx, t, d, plan.FSType)
+}
+
+// format makes the file system. No tool is told to overwrite: each refuses by itself what it recognises.
+func (b *Block) format(ctx context.Context, t *task, d device, fsType string) error {
+	if err := b.sysfs.verify(d); err != nil {
+		return err
+	}
+	var args []string
+	switch fsType {
+	case volume.Ext4:
+		args = []string{"-q", "-m0"} // no blocks kept for root
+	case volume.XFS:
+		tools, err := b.tools.read(ctx, t, "mkfs.xfs", "-V")
+		if err != nil {
+			return fault.Wrap("format", d.node, err)
+		}
+		args = append([]string{"-q"}, xfsFeatures(kernelRelease(), strings.TrimPrefix(tools, "mkfs.xfs version "))...)
+	case volume.Btrfs:
+		args = []string{"-q"}
+	}
+	if err := b.tools.write(ctx, t, "mkfs."+fsType, append(args, d.node)...); err != nil {
+		return fault.Wrap("format", d.node, err)
+	}
+	found, err := b.probe(ctx, t, d)
+	if err == nil && found != (content{fsType: fsType}) {
+		err = fault.New(fault.Internal, "format", d.node, "mkfs.%s succeeded, but the disk carries %s", fsType, found)
+	}
+	return err
+}
+
+// xfsFeatures leaves out what the running kernel cannot read: mkfs.xfs is often newer than the kernel, and its defaults
+// then make file systems that cannot be mounted. The versions are those of mkfs.xfs's own feature profiles,
+// https://git.kernel.org/pub/scm/fs/xfs/xfsprogs-dev.git/tree/mkfs
+func xfsFeatures(kernel, tools string) []string {
+	var out []string
+	for _, f := range []struct {
+		since string // of the kernel; the tools know the feature from the same version on
+		flags []string
+	}{
+		{"5.10", []string{"-m", "bigtime=0,inobtcount=0"}},
+		{"5.19", []string{"-i", "nrext64=0"}},
+		{"6.10", []string{"-i", "exchange=0", "-n", "parent=0"}},
+	} {
+		if before(kernel, f.since) && !before(tools, f.since) {
+			out = append(out, f.flags...)
+		}
+	}
+	return out
+}
+
+// before compares the first two numbers of two versions.
+func before(a, b string) bool {
+	var aMajor, aMinor, bMajor, bMinor int
+	_, _ = fmt.Sscanf(a, "%d.%d", &aMajor, &aMinor)
+	_, _ = fmt.Sscanf(b, "%d.%d", &bMajor, &bMinor)
+	return aMajor < bMajor || aMajor == bMajor && aMinor < bMinor
+}
+
+func kernelRelease() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
+
+// repair runs e2fsck and judges its exit code, see e2fsck(8): 1 and 2 mean repaired, 4 and more not.
+// xfs and btrfs repair themselves when mounted.
+func (b *Block) repair(ctx context.Context, t *task, d device, args ...string) error {
+	if err := b.sysfs.verify(d); err != nil {
+		return err
+	}
+	err := b.tools.write(ctx, t, "e2fsck", append(args, d.node)...)
+	switch code := exitCode(err); {
+	case code >= 0 && code < 4:
+		return nil
+	case code >= 4 && code < 8:
+		return &fault.Error{Op: "check file system", Subject: d.node, Kind: fault.InUse,
+			Message: "it is damaged and was not mounted; take a snapshot, then repair it by hand with e2fsck -f " + d.node, Err: err}
+	default:
+		return fault.Wrap("check file system", d.node, err)
+	}
+}
+
+// separateBtrfs gives a copy of a btrfs file system an id of its own, which kernels before 6.7 need to mount it beside
+// its source. The caller has proven that the disk is the plan's, that it is not mounted and that the plan may write.
+func (b *Block) separateBtrfs(ctx context.Context, t *task, d device) error {
+	if err := b.sysfs.verify(d); err != nil {
+		return err
+	}
+	if err := b.exclusive(ctx, t, d); err != nil {
+		return err
+	}
+	return fault.Wrap("separate the copy from its source", d.node, b.tools.write(ctx, t, "btrfstune", "-m", d.node))
+}

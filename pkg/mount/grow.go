@@ -1,0 +1,328 @@
+package mount
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/diskbridge/diskbridge/pkg/fault"
+	"github.com/diskbridge/diskbridge/pkg/volume"
+)
+
+// ioctls that golang.org/x/sys does not name; values for amd64 and arm64.
+const (
+	ext4Resize     = 0x40086610 // EXT4_IOC_RESIZE_FS, linux/ext4.h
+	xfsGeometry    = 0x80705864 // XFS_IOC_FSGEOMETRY_V1, xfs_fs.h
+	xfsGrowData    = 0x4010586e // XFS_IOC_FSGROWFSDATA, xfs_fs.h
+	btrfsResize    = 0x50009403 // BTRFS_IOC_RESIZE, linux/btrfs.h
+	btrfsDevInfo   = 0xd000941e // BTRFS_IOC_DEV_INFO
+	btrfsFSInfo    = 0x8400941f // BTRFS_IOC_FS_INFO
+	xfsGeometryLen = 112
+)
+
+// extent is how large a file system is, exactly: statfs counts its overhead out.
+type extent struct {
+	bytes int64
+	slack int64  // a file system may end this much before its disk: it grows in steps
+	block int64  // bytes per block
+	id    uint64 // btrfs: the disk's number in the file system; xfs: share of inodes in percent
+}
+
+func (e extent) reaches(diskBytes int64) bool { return diskBytes-e.bytes < e.slack }
+
+// Expand grows what is at path, a staging or a target path, to the size of its disk, and waits for the disk to have at
+// least requiredBytes (0: whatever it has). It returns the disk's size in bytes after it has proven that the file system
+// reaches the disk's end.
+//
+// Kinds: Unavailable (the disk has not grown on this node yet), NotFound (nothing of the volume is at path), InUse (the
+// mount is read-only), Denied (ext4 without CAP_SYS_RESOURCE), Internal (the kernel said yes but nothing grew).
+func (b *Block) Expand(ctx context.Context, plan volume.BlockPlan, path string, requiredBytes int64) (bytes int64, err error) {
+	err = b.work(ctx, "expand", plan.Handle, func(t *task) error {
+		d, err := b.sysfs.wait(ctx, t, plan.Serial, requiredBytes, b.deviceWait)
+		if err != nil {
+			return err
+		}
+		point, err := resolve(ctx, t, path)
+		if err != nil {
+			return err
+		}
+		if bytes, err = b.diskBytes(ctx, t, d); err != nil {
+			return err
+		}
+		mounts, err := readTable()
+		if err != nil {
+			return err
+		}
+		e, ok := mounts.at(point)
+		if plan.Raw {
+			return nil
+		}
+		if n, known := e.device(); !ok || !known || n != d.number {
+			return fault.New(fault.NotFound, "check mount", point, "volume %s is not mounted there", plan.Handle)
+		}
+		return b.grow(ctx, t, d, e.fsType)
+	})
+	if err != nil {
+		return 0, err
+	}
+	return bytes, nil
+}
+
+func (b *Block) diskBytes(ctx context.Context, t *task, d device) (size int64, err error) {
+	err = t.run(ctx, "measure", d.node, func() (err error) {
+		size, err = d.bytes()
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return size, nil
+}
+
+// growStaged grows a file system at stage: a snapshot may have been restored into a larger disk. Where the kernel does
+// not allow ext4 to grow while mounted, it grows before its first use, unmounted; one that is in use already stays
+// mounted and small, which Expand then says.
+func (b *Block) growStaged(ctx context.Context, t *task, d device, plan volume.BlockPlan, point string, inUse bool) error {
+	if plan.ReadOnly {
+		return nil
+	}
+	err := b.grow(ctx, t, d, plan.FSType)
+	if plan.FSType != volume.Ext4 || !errors.Is(err, unix.EPERM) {
+		return err
+	}
+	if inUse {
+		return nil
+	}
+	if err := b.unmount(ctx, t, point, 0); err != nil {
+		return err
+	}
+	if err := b.repair(ctx, t, d, "-f", "-p"); err != nil { // resize2fs insists on it
+		return err
+	}
+	if err := b.tools.write(ctx, t, "resize2fs", d.node); err != nil {
+		return fault.Wrap("grow", d.node, err)
+	}
+	if err := b.mount(ctx, t, d, plan, point); err != nil {
+		return err
+	}
+	return b.grow(ctx, t, d, plan.FSType)
+}
+
+// grow enlarges a mounted file system to its disk's size, and proves it. A file system that has that size is left alone.
+func (b *Block) grow(ctx context.Context, t *task, d device, fsType string) error {
+	return t.run(ctx, "grow", d.node, func() error {
+		mounts, err := readTable()
+		if err != nil {
+			return err
+		}
+		point := ""
+		for _, e := range mounts.of(d.number) {
+			if !e.readOnly() {
+				point = e.point
+			}
+		}
+		if point == "" {
+			return fault.New(fault.InUse, "grow", d.node, "it is mounted read-only; publish it read-write to grow the file system")
+		}
+		return growAt(d, fsType, point)
+	})
+}
+
+func growAt(d device, fsType, point string) error {
+	dir, err := os.Open(point)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	target, err := d.bytes()
+	if err != nil {
+		return err
+	}
+	before, err := measure(dir, d, fsType)
+	if err != nil || before.reaches(target) {
+		return err
+	}
+	if err := enlarge(dir, fsType, before, target); err != nil {
+		return growError(d, fsType, before, target, err)
+	}
+	after, err := measure(dir, d, fsType)
+	if err != nil {
+		return err
+	}
+	if !after.reaches(target) {
+		return fault.New(fault.Internal, "grow", d.node, "the kernel reported success, but %s has %d bytes of the disk's %d (before: %d)", fsType, after.bytes, target, before.bytes)
+	}
+	return nil
+}
+
+func growError(d device, fsType string, before extent, target int64, err error) error {
+	e := &fault.Error{Op: "grow", Subject: d.node, Err: err,
+		Message: fmt.Sprintf("%s stays at %d bytes on a disk of %d", fsType, before.bytes, target)}
+	switch {
+	case fsType == volume.Ext4 && errors.Is(err, unix.EPERM):
+		e.Kind = fault.Denied
+		e.Message += "; ext4 grows while mounted only with CAP_SYS_RESOURCE, which the node plugin does not have here: add the capability, or unpublish and unstage the volume and stage it again, which grows it unmounted"
+	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOTTY):
+		e.Kind, e.Message = fault.Unsupported, e.Message+"; this kernel cannot grow it while mounted"
+	}
+	return e
+}
+
+// measure reads the size of a mounted file system.
+func measure(dir *os.File, d device, fsType string) (extent, error) {
+	var e extent
+	var err error
+	switch fsType {
+	case volume.Ext4:
+		e, err = measureExt4(d.node)
+	case volume.XFS:
+		var g [xfsGeometryLen]byte
+		err = ioctl(dir, xfsGeometry, unsafe.Pointer(&g))
+		block := int64(binary.NativeEndian.Uint32(g[0:]))
+		e = extent{bytes: int64(binary.NativeEndian.Uint64(g[32:])) * block, block: block, slack: 1 << 20, id: uint64(binary.NativeEndian.Uint32(g[28:]))}
+	case volume.Btrfs:
+		e, err = measureBtrfs(dir)
+	default:
+		err = fmt.Errorf("the size of %s is not known", fsType)
+	}
+	if err != nil {
+		return extent{}, fault.Wrap("measure file system", d.node, err)
+	}
+	return e, nil
+}
+
+// measureExt4 reads the superblock; the kernel keeps it current in the disk's page cache. Its layout is at
+// https://docs.kernel.org/filesystems/ext4/super.html
+func measureExt4(node string) (extent, error) {
+	f, err := os.Open(node)
+	if err != nil {
+		return extent{}, err
+	}
+	defer f.Close()
+	var sb [1024]byte
+	if _, err := f.ReadAt(sb[:], 1024); err != nil {
+		return extent{}, err
+	}
+	if binary.LittleEndian.Uint16(sb[0x38:]) != 0xef53 {
+		return extent{}, errors.New("there is no ext4 superblock")
+	}
+	blocks := int64(binary.LittleEndian.Uint32(sb[0x4:]))
+	if binary.LittleEndian.Uint32(sb[0x60:])&0x80 != 0 { // 64bit
+		blocks |= int64(binary.LittleEndian.Uint32(sb[0x150:])) << 32
+	}
+	block := int64(1024) << (binary.LittleEndian.Uint32(sb[0x18:]) & 0x7)
+	group := int64(binary.LittleEndian.Uint32(sb[0x20:])) * block
+	return extent{bytes: blocks * block, block: block, slack: group}, nil
+}
+
+func measureBtrfs(dir *os.File) (extent, error) {
+	var info [1024]byte
+	if err := ioctl(dir, btrfsFSInfo, unsafe.Pointer(&info)); err != nil {
+		return extent{}, err
+	}
+	if n := binary.NativeEndian.Uint64(info[8:]); n != 1 {
+		return extent{}, fmt.Errorf("the btrfs file system has %d disks; only one is supported", n)
+	}
+	id := binary.NativeEndian.Uint64(info[0:])
+	var dev [4096]byte
+	binary.NativeEndian.PutUint64(dev[0:], id)
+	if err := ioctl(dir, btrfsDevInfo, unsafe.Pointer(&dev)); err != nil {
+		return extent{}, err
+	}
+	return extent{bytes: int64(binary.NativeEndian.Uint64(dev[32:])), slack: 1 << 20, id: id}, nil
+}
+
+func enlarge(dir *os.File, fsType string, now extent, target int64) error {
+	switch fsType {
+	case volume.Ext4:
+		blocks := uint64(target / now.block)
+		return ioctl(dir, ext4Resize, unsafe.Pointer(&blocks))
+	case volume.XFS:
+		request := struct {
+			blocks       uint64
+			inodePercent uint32
+			_            uint32
+		}{blocks: uint64(target / now.block), inodePercent: uint32(now.id)}
+		return ioctl(dir, xfsGrowData, unsafe.Pointer(&request))
+	default:
+		var request [4096]byte
+		copy(request[8:], fmt.Sprintf("%d:max", now.id))
+		return ioctl(dir, btrfsResize, unsafe.Pointer(&request))
+	}
+}
+
+func ioctl(f *os.File, request uintptr, arg unsafe.Pointer) error {
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), request, uintptr(arg)); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// Stats is how full a volume is.
+type Stats struct {
+	Raw                                      bool // only TotalBytes is known
+	TotalBytes, UsedBytes, AvailableBytes    int64
+	TotalInodes, UsedInodes, AvailableInodes int64 // zero where the file system has no fixed number (btrfs)
+}
+
+// Stats measures the volume at path, a staging or a target path. Kinds: NotFound (nothing is mounted there, or another
+// disk), Unavailable (the mount no longer answers), UnknownOutcome (deadline).
+func (b *Block) Stats(ctx context.Context, handle, path string) (Stats, error) {
+	var s Stats
+	err := b.work(ctx, "measure", handle, func(t *task) error {
+		point, err := resolve(ctx, t, path)
+		if err != nil {
+			return err
+		}
+		mounts, err := readTable()
+		if err != nil {
+			return err
+		}
+		e, ok := mounts.at(point)
+		if !ok {
+			return fault.New(fault.NotFound, "check mount", point, "nothing is mounted there")
+		}
+		n, raw := deviceAt(e, true)
+		if raw {
+			e = entry{number: n, source: e.source}
+		}
+		if _, err := b.owned(e, handle, point); err != nil {
+			return fault.New(fault.NotFound, "check mount", point, "%s is mounted there, and not volume %s", e.source, handle)
+		}
+		return t.run(ctx, "measure", point, func() (err error) {
+			s, err = statsAt(point, raw)
+			if corrupted(err) {
+				err = &fault.Error{Op: "measure", Subject: point, Kind: fault.Unavailable, Message: "the mount no longer answers", Err: err}
+			}
+			return err
+		})
+	})
+	if err != nil {
+		return Stats{}, err
+	}
+	return s, nil
+}
+
+func statsAt(point string, raw bool) (Stats, error) {
+	if raw {
+		size, err := device{node: point}.bytes()
+		return Stats{Raw: true, TotalBytes: size}, err
+	}
+	if err := alive(point); err != nil {
+		return Stats{}, err
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(point, &st); err != nil {
+		return Stats{}, err
+	}
+	block := int64(st.Frsize)
+	return Stats{
+		TotalBytes: int64(st.Blocks) * block, UsedBytes: int64(st.Blocks-st.Bfree) * block, AvailableBytes: int64(st.Bavail) * block,
+		TotalInodes: int64(st.Files), UsedInodes: int64(st.Files - st.Ffree), AvailableInodes: int64(st.Ffree),
+	}, nil
+}

@@ -1,0 +1,262 @@
+package mount
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/diskbridge/diskbridge/pkg/fault"
+	"github.com/diskbridge/diskbridge/pkg/volume"
+)
+
+// Publish makes a staged volume visible at targetPath, which it creates: a directory for a file system, a file that is
+// the device for a raw plan. readOnly makes this target read-only, whatever the plan says.
+//
+// Kinds: InUse (not attached, not staged, or a raw device that is published the other way), Conflict (the target has
+// another mount), Invalid (path), Pending and UnknownOutcome (deadline).
+func (b *Block) Publish(ctx context.Context, plan volume.BlockPlan, stagingPath, targetPath string, readOnly bool) error {
+	readOnly = readOnly || plan.ReadOnly
+	return b.work(ctx, "publish", plan.Handle, func(t *task) error {
+		target, err := resolve(ctx, t, targetPath)
+		if err != nil {
+			return err
+		}
+		d, err := b.present(ctx, t, plan)
+		if err != nil {
+			return err
+		}
+		source := d.node
+		if !plan.Raw {
+			if source, err = b.source(ctx, t, d, stagingPath); err != nil {
+				return err
+			}
+		}
+		published, err := b.published(ctx, t, d, plan, target, readOnly)
+		if err != nil || published {
+			return err
+		}
+		if plan.Raw {
+			if err := b.guardRaw(ctx, t, d, target, readOnly); err != nil {
+				return err
+			}
+		}
+		return t.run(ctx, "publish", target, func() error {
+			if err := makeTarget(target, plan.Raw); err != nil {
+				return err
+			}
+			return bind(source, target, readOnly)
+		})
+	})
+}
+
+// present returns the plan's disk, which must be attached by now.
+func (b *Block) present(ctx context.Context, t *task, plan volume.BlockPlan) (d device, err error) {
+	err = t.run(ctx, "find device", plan.Serial, func() (err error) {
+		d, err = b.sysfs.ready(plan.Serial, 0)
+		return err
+	})
+	if errors.Is(err, errNoDevice) {
+		err = fault.New(fault.InUse, "find device", plan.Serial, "the volume is not attached to this node; attach and stage it first")
+	}
+	if err != nil {
+		return device{}, err
+	}
+	return d, nil
+}
+
+// source returns the staging path as the mount table shows it, if the plan's disk is mounted there and answers.
+func (b *Block) source(ctx context.Context, t *task, d device, stagingPath string) (string, error) {
+	point, err := resolve(ctx, t, stagingPath)
+	if err != nil {
+		return "", err
+	}
+	mounts, err := readTable()
+	if err != nil {
+		return "", err
+	}
+	e, ok := mounts.at(point)
+	if n, known := e.device(); !ok || !known || n != d.number {
+		return "", fault.New(fault.InUse, "check mount", point, "disk %s is not mounted there; stage the volume first", d.node)
+	}
+	if err := t.run(ctx, "look at", point, func() error { return alive(point) }); corrupted(err) {
+		return "", fault.New(fault.InUse, "check mount", point, "the mount no longer answers (%v); unstage the volume and stage it again", err)
+	} else if err != nil {
+		return "", err
+	}
+	return point, nil
+}
+
+// published reports whether the target shows the disk already, in the right way. A mount of it that no longer answers
+// is taken away.
+func (b *Block) published(ctx context.Context, t *task, d device, plan volume.BlockPlan, target string, readOnly bool) (bool, error) {
+	mounts, err := readTable()
+	if err != nil {
+		return false, err
+	}
+	e, ok := mounts.at(target)
+	if !ok {
+		return false, nil
+	}
+	n, known := deviceAt(e, plan.Raw)
+	switch {
+	case !known || n != d.number:
+		return false, fault.New(fault.Conflict, "check mount", target, "%s (%s) is mounted there, and not disk %s; unmount it first if it is not needed", e.source, e.fsType, d.node)
+	case e.readOnly() != readOnly:
+		return false, fault.New(fault.Conflict, "check mount", target, "the volume is published there, but read-only is %t and not %t; unpublish it first", e.readOnly(), readOnly)
+	}
+	if err := t.run(ctx, "look at", target, func() error { return alive(target) }); corrupted(err) {
+		return false, b.unmount(ctx, t, target, unix.MNT_DETACH)
+	} else if err != nil {
+		return false, err
+	}
+	return true, nil
+}
+
+// deviceAt returns the number of the disk that a target shows: of the file system's disk, or of the device node itself,
+// which is never the root of what is mounted.
+func deviceAt(e entry, raw bool) (devno, bool) {
+	if !raw {
+		return e.device()
+	}
+	var st unix.Stat_t
+	if e.root == "/" || unix.Lstat(e.point, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFBLK {
+		return devno{}, false
+	}
+	return number(st.Rdev), true
+}
+
+func makeTarget(target string, raw bool) error {
+	st, err := os.Lstat(target)
+	switch {
+	case err == nil && raw != st.IsDir() && (st.IsDir() || st.Mode().IsRegular()):
+		return nil
+	case err == nil:
+		return fault.New(fault.Invalid, "make target", target, "something of another type is there already; move it away")
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	case !raw:
+		return kernelError("make target", target, os.Mkdir(target, 0o750))
+	}
+	f, err := os.OpenFile(target, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return kernelError("make target", target, err)
+	}
+	return f.Close()
+}
+
+// Unpublish takes the volume away from targetPath and removes the empty file or directory. What is not there is no
+// error; a mount of another disk is a Conflict, one in use is InUse, and both stay.
+func (b *Block) Unpublish(ctx context.Context, handle, targetPath string) error {
+	return b.work(ctx, "unpublish", handle, func(t *task) error {
+		target, err := resolve(ctx, t, targetPath)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for {
+			mounts, err := readTable()
+			if err != nil {
+				return err
+			}
+			e, ok := mounts.at(target)
+			if !ok {
+				break
+			}
+			n, raw := deviceAt(e, true)
+			if raw {
+				e = entry{number: n, point: target, source: e.source}
+			}
+			if n, err = b.owned(e, handle, target); err != nil {
+				return err
+			}
+			if err := b.unmount(ctx, t, target, 0); err != nil {
+				return err
+			}
+			if raw {
+				b.releaseRaw(ctx, t, n)
+			}
+		}
+		return t.run(ctx, "remove", target, func() error { return removeTarget(target) })
+	})
+}
+
+// rawTargets lists where the disk's node is bound, apart from one path.
+func rawTargets(mounts table, d device, except string) []string {
+	var st unix.Stat_t
+	if unix.Lstat(d.node, &st) != nil {
+		return nil
+	}
+	var out []string
+	for _, e := range mounts {
+		if e.point == except || e.number != number(st.Dev) || path.Base(e.root) != d.name {
+			continue
+		}
+		if n, ok := deviceAt(e, true); ok && n == d.number {
+			out = append(out, e.point)
+		}
+	}
+	return out
+}
+
+// guardRaw makes the disk itself read-only or writable before it is handed out. A read-only bind mount does not stop
+// writes to a device node, so the kernel's flag on the disk is the only protection; it holds for all users of the disk
+// on this node, and is therefore only changed while there are none.
+func (b *Block) guardRaw(ctx context.Context, t *task, d device, target string, readOnly bool) error {
+	return t.run(ctx, "guard", d.node, func() error {
+		f, err := os.Open(d.node)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		is, err := unix.IoctlGetInt(int(f.Fd()), unix.BLKROGET)
+		if err != nil || (is != 0) == readOnly {
+			return err
+		}
+		mounts, err := readTable()
+		if err != nil {
+			return err
+		}
+		others := rawTargets(mounts, d, target)
+		if len(others) > 0 {
+			return fault.New(fault.InUse, "publish", target, "the disk is published at %s with read-only %t; a raw disk is either for readers or for writers on one node", others[0], !readOnly)
+		}
+		if readOnly {
+			return setReadOnly(d, 1)
+		}
+		return setReadOnly(d, 0)
+	})
+}
+
+// setReadOnly sets the kernel's flag while it holds the disk exclusively.
+func setReadOnly(d device, flag int) error {
+	f, err := os.OpenFile(d.node, os.O_RDONLY|unix.O_EXCL, 0)
+	if errors.Is(err, unix.EBUSY) {
+		return fault.New(fault.InUse, "guard", d.node, "the disk is mounted or in use, so that it cannot change between read-only and writable")
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return kernelError("guard", d.node, unix.IoctlSetPointerInt(int(f.Fd()), unix.BLKROSET, flag))
+}
+
+// releaseRaw makes the disk writable again after its last read-only target; Publish does so too, if this did not work.
+func (b *Block) releaseRaw(ctx context.Context, t *task, n devno) {
+	_ = t.run(ctx, "guard", n.String(), func() error {
+		d, err := b.sysfs.byNumber(n)
+		if err != nil {
+			return err
+		}
+		mounts, err := readTable()
+		if err != nil || len(rawTargets(mounts, d, "")) > 0 {
+			return err
+		}
+		return setReadOnly(d, 0)
+	})
+}

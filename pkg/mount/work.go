@@ -1,0 +1,101 @@
+package mount
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/diskbridge/diskbridge/pkg/fault"
+)
+
+// keeper gives each volume to one task at a time. A system call or tool that outlives its caller's deadline keeps the
+// volume until it comes back, so that nobody works against it meanwhile.
+type keeper struct {
+	mu    sync.Mutex
+	tasks map[string]*task
+}
+
+// task is one operation on one volume.
+type task struct {
+	keeper *keeper
+	key    string
+	users  int // the operation itself and the calls it started; guarded by keeper.mu
+	free   chan struct{}
+}
+
+// begin waits until nobody works on the volume, at most as long as ctx allows. The caller must end the task.
+func (k *keeper) begin(ctx context.Context, key string) (*task, error) {
+	for {
+		k.mu.Lock()
+		current, taken := k.tasks[key]
+		if !taken {
+			t := &task{keeper: k, key: key, users: 1, free: make(chan struct{})}
+			k.tasks[key] = t
+			k.mu.Unlock()
+			return t, nil
+		}
+		k.mu.Unlock()
+		select {
+		case <-current.free:
+		case <-ctx.Done():
+			return nil, fault.New(fault.Pending, "wait for", key, "an earlier operation on this volume has not come back yet; try again")
+		}
+	}
+}
+
+func (t *task) end() {
+	t.keeper.mu.Lock()
+	defer t.keeper.mu.Unlock()
+	if t.users--; t.users == 0 {
+		delete(t.keeper.tasks, t.key)
+		close(t.free)
+	}
+}
+
+// run calls fn and waits for it, at most until ctx ends. After an error of ctx, fn may still be running: the caller
+// must not look at what fn writes.
+func (t *task) run(ctx context.Context, what, subject string, fn func() error) error {
+	t.keeper.mu.Lock()
+	t.users++
+	t.keeper.mu.Unlock()
+	done := make(chan error, 1)
+	go func() {
+		defer t.end() // drain waits for it
+		done <- fn()
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return fault.New(fault.UnknownOutcome, what, subject, "it has not come back within the deadline and goes on; try again")
+	}
+}
+
+// drain waits until no task is left.
+func (k *keeper) drain(ctx context.Context) error {
+	for {
+		k.mu.Lock()
+		var current *task
+		for _, current = range k.tasks {
+			break
+		}
+		k.mu.Unlock()
+		if current == nil {
+			return nil
+		}
+		select {
+		case <-current.free:
+		case <-ctx.Done():
+			return fault.New(fault.Pending, "wait for", current.key, "an operation has not come back: %v", ctx.Err())
+		}
+	}
+}
+
+// soon returns a context that ends a little before ctx, so that an answer still reaches the caller, and no later than
+// after limit.
+func soon(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(deadline)*9/10)
+	}
+	return context.WithTimeout(ctx, limit)
+}
