@@ -3,6 +3,7 @@ package aws
 import (
 	"context"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -49,7 +50,7 @@ func NewSession(ctx context.Context, opts Options) (*Session, error) {
 		t.MaxIdleConnsPerHost = maxInFlight
 	})
 	load := []func(*config.LoadOptions) error{
-		config.WithHTTPClient(&watchedClient{inner: client, session: s}),
+		config.WithHTTPClient(client),
 		config.WithRetryer(func() sdk.Retryer { return transientRetryer() }),
 		config.WithAppID(opts.AppID),
 	}
@@ -60,9 +61,7 @@ func NewSession(ctx context.Context, opts Options) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	if opts.Recorder != nil {
-		cfg.APIOptions = append(cfg.APIOptions, recordRequests(opts.Recorder))
-	}
+	cfg.APIOptions = append(cfg.APIOptions, s.watch(opts.Recorder))
 	s.config = cfg
 	return s, nil
 }
@@ -94,21 +93,6 @@ func transientRetryer() sdk.Retryer {
 type keepThrottles struct{ sdk.Retryer }
 
 func (r keepThrottles) IsErrorRetryable(err error) bool {
-	return !Throttled(err) && r.Retryer.IsErrorRetryable(err)
-}
-
-// watchedClient notices the emulator's announcement in answers.
-type watchedClient struct {
-	inner   sdk.HTTPClient
-	session *Session
-}
-
-func (c *watchedClient) Do(r *http.Request) (*http.Response, error) {
-	resp, err := c.inner.Do(r)
-	if err == nil && c.session.emulator.Load() == nil {
-		if profile := resp.Header.Get(emulatorHeader); profile != "" {
-			c.session.emulator.Store(&profile)
-		}
-	}
-	return resp, err
+	// Lack of capacity is answered with status 500, but it is a refusal.
+	return !Throttled(err) && !strings.HasPrefix(code(err), "Insufficient") && r.Retryer.IsErrorRetryable(err)
 }

@@ -6,17 +6,25 @@ import (
 
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// recordRequests adds a step after the retryer, so that every attempt is counted
-// and the time is the request's own.
-func recordRequests(r Recorder) func(*middleware.Stack) error {
-	step := middleware.DeserializeMiddlewareFunc("diskbridge.Record", func(
+// watch adds a step after the retryer, so that every attempt is counted and its
+// time is the request's own. It also notices an emulator by its header.
+func (s *Session) watch(recorder Recorder) func(*middleware.Stack) error {
+	step := middleware.DeserializeMiddlewareFunc("diskbridge.Watch", func(
 		ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler,
 	) (middleware.DeserializeOutput, middleware.Metadata, error) {
 		start := time.Now()
 		out, meta, err := next.HandleDeserialize(ctx, in)
-		r.AWSRequest(awsmiddleware.GetServiceID(ctx), awsmiddleware.GetOperationName(ctx), code(err), time.Since(start))
+		if resp, ok := out.RawResponse.(*smithyhttp.Response); ok && resp != nil {
+			if profile := resp.Header.Get(emulatorHeader); profile != "" {
+				s.emulator.Store(&profile)
+			}
+		}
+		if recorder != nil {
+			recorder.AWSRequest(awsmiddleware.GetServiceID(ctx), awsmiddleware.GetOperationName(ctx), code(err), time.Since(start))
+		}
 		return out, meta, err
 	})
 	return func(stack *middleware.Stack) error {

@@ -140,6 +140,25 @@ func TestBatcher_AnAnswerIsNeverOlderThanItsQuestion(t *testing.T) {
 	}
 }
 
+func TestBatcher_AHangingCallDoesNotHoldUpOthers(t *testing.T) {
+	hang, began := make(chan struct{}), make(chan struct{}, 1)
+	b := batch.New(func(ctx context.Context, keys []string) (map[string]string, error) {
+		if keys[0] == "hangs" {
+			began <- struct{}{}
+			select {
+			case <-hang:
+			case <-ctx.Done():
+			}
+		}
+		return map[string]string{keys[0]: "value of " + keys[0]}, nil
+	}, batch.Options{Patience: time.Millisecond})
+	defer b.Close()
+	defer close(hang)
+	go func() { _, _, _ = b.Get(t.Context(), "hangs") }()
+	<-began
+	mustGet(t, b, "answers")
+}
+
 func TestBatcher_CloseAnswersEverybody(t *testing.T) {
 	g := newGate()
 	b := batch.New(g.fetch, batch.Options{})

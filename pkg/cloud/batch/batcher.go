@@ -19,6 +19,7 @@ type Options struct {
 	MaxKeys     int           // keys per call; default 200, EC2's limit of values per filter
 	MaxCalls    int           // calls in flight; default 4
 	Gap         time.Duration // least time between the starts of two calls under load; default 25 ms
+	Patience    time.Duration // how long new keys wait for a running call before they go out beside it; default 500 ms
 	CallTimeout time.Duration // bound of one call; default 30 s
 }
 
@@ -57,6 +58,9 @@ func New[K comparable, V any](fetch Fetch[K, V], opts Options) *Batcher[K, V] {
 	}
 	if opts.Gap <= 0 {
 		opts.Gap = 25 * time.Millisecond
+	}
+	if opts.Patience <= 0 {
+		opts.Patience = 500 * time.Millisecond
 	}
 	if opts.CallTimeout <= 0 {
 		opts.CallTimeout = 30 * time.Second
@@ -106,10 +110,11 @@ func (b *Batcher[K, V]) Close() {
 func (b *Batcher[K, V]) dispatch() {
 	for len(b.pending) > 0 && b.inFlight < b.opts.MaxCalls && b.ctx.Err() == nil {
 		full := len(b.pending) >= b.opts.MaxKeys
-		if b.inFlight > 0 && !full {
-			return // the running call's end sends the next one
+		wait := b.opts.Gap - time.Since(b.last)
+		if b.inFlight > 0 { // its end sends the next one, unless it hangs
+			wait = b.opts.Patience - time.Since(b.last)
 		}
-		if wait := b.opts.Gap - time.Since(b.last); wait > 0 && !full {
+		if wait > 0 && !full {
 			b.wakeAfter(wait)
 			return
 		}

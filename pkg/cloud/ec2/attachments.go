@@ -30,7 +30,7 @@ func (c *Client) DetachVolume(ctx context.Context, volume, instance string) erro
 // Instance reads one instance through the shared batch. found is false where EC2
 // does not show it at this moment, which proves nothing.
 func (c *Client) Instance(ctx context.Context, id string) (i Instance, found bool, err error) {
-	return c.instances.Get(ctx, id)
+	return get(ctx, c.instances, "DescribeInstances", id, id)
 }
 
 // InstanceAbsent reports whether an instance is proven not to exist; see VolumeAbsent.

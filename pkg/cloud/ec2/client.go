@@ -2,6 +2,7 @@ package ec2
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	sdkaws "github.com/aws/aws-sdk-go-v2/aws"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/diskbridge/diskbridge/pkg/cloud/aws"
 	"github.com/diskbridge/diskbridge/pkg/cloud/batch"
+	"github.com/diskbridge/diskbridge/pkg/fault"
 )
 
 // AbsenceInterval is how far two not-found answers must lie apart to prove that a
@@ -92,6 +94,16 @@ func (c *Client) Zones(ctx context.Context) ([]Zone, error) {
 		zones = append(zones, Zone{Name: sdkaws.ToString(z.ZoneName), ID: sdkaws.ToString(z.ZoneId)})
 	}
 	return zones, nil
+}
+
+// get reads one key through a batcher; an ended context becomes a fault too.
+func get[K comparable, V any](ctx context.Context, b *batch.Batcher[K, V], op, subject string, key K) (V, bool, error) {
+	v, found, err := b.Get(ctx, key)
+	var known *fault.Error
+	if err != nil && !errors.As(err, &known) {
+		err = aws.Classify(err, read(op, subject))
+	}
+	return v, found, err
 }
 
 // once marks a call that must not be repeated after a lost answer, since EC2 takes

@@ -38,13 +38,13 @@ func (c *Client) DeleteSnapshot(ctx context.Context, id string) error {
 
 // Snapshot reads one snapshot through the shared batch, whoever owns it.
 func (c *Client) Snapshot(ctx context.Context, id string) (s Snapshot, found bool, err error) {
-	return c.snapshots.Get(ctx, id)
+	return get(ctx, c.snapshots, "DescribeSnapshots", id, id)
 }
 
 // SnapshotsTagged reads this account's snapshots whose tag key has the value,
 // through the shared batch.
 func (c *Client) SnapshotsTagged(ctx context.Context, key, value string) ([]Snapshot, error) {
-	list, _, err := c.snapshotsNamed.Get(ctx, tagValue{key, value})
+	list, _, err := get(ctx, c.snapshotsNamed, "DescribeSnapshots", value, tagValue{key, value})
 	return list, err
 }
 

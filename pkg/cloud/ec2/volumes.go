@@ -57,12 +57,12 @@ func (c *Client) DeleteVolume(ctx context.Context, id string) error {
 // Volume reads one volume through the shared batch. found is false where EC2 does
 // not show it at this moment, which proves nothing.
 func (c *Client) Volume(ctx context.Context, id string) (v Volume, found bool, err error) {
-	return c.volumes.Get(ctx, id)
+	return get(ctx, c.volumes, "DescribeVolumes", id, id)
 }
 
 // VolumesTagged reads all volumes whose tag key has the value, through the shared batch.
 func (c *Client) VolumesTagged(ctx context.Context, key, value string) ([]Volume, error) {
-	list, _, err := c.volumesNamed.Get(ctx, tagValue{key, value})
+	list, _, err := get(ctx, c.volumesNamed, "DescribeVolumes", value, tagValue{key, value})
 	return list, err
 }
 
@@ -131,7 +131,7 @@ func (c *Client) ModifyVolumeSize(ctx context.Context, id string, sizeGiB int64)
 
 // Modification reads a volume's newest modification through the shared batch.
 func (c *Client) Modification(ctx context.Context, id string) (m Modification, found bool, err error) {
-	return c.modifications.Get(ctx, id)
+	return get(ctx, c.modifications, "DescribeVolumesModifications", id, id)
 }
 
 func (c *Client) fetchModifications(ctx context.Context, ids []string) (map[string]Modification, error) {

@@ -1,0 +1,180 @@
+package ebs_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/diskbridge/diskbridge/pkg/backend"
+	"github.com/diskbridge/diskbridge/pkg/backend/backendtest"
+	"github.com/diskbridge/diskbridge/pkg/backend/ebs"
+	"github.com/diskbridge/diskbridge/pkg/cloud/aws"
+	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
+	"github.com/diskbridge/diskbridge/pkg/emulator"
+	"github.com/diskbridge/diskbridge/pkg/volume"
+)
+
+const cluster = "test-cluster"
+
+// cloud is an emulator and the real client on it.
+type cloud struct {
+	*emulator.Server
+	t       *testing.T
+	absence time.Duration
+}
+
+// newCloud starts an emulator with two instances in one zone. The absence interval
+// is shortened where the emulator is strongly consistent.
+func newCloud(t *testing.T, opts emulator.Options, absence time.Duration) *cloud {
+	t.Helper()
+	if len(opts.Zones) == 0 {
+		opts.Zones = []string{"us-east-1a"}
+	}
+	server, err := emulator.Start(t.Context(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	for k, v := range map[string]string{
+		"AWS_ENDPOINT_URL": server.Endpoint(), "AWS_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",
+		"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_CONFIG_FILE": "/nonexistent", "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
+	} {
+		t.Setenv(k, v)
+	}
+	return &cloud{Server: server, t: t, absence: absence}
+}
+
+// instant is a cloud without delays.
+func instant(t *testing.T) *cloud {
+	return newCloud(t, emulator.Options{}, 50*time.Millisecond)
+}
+
+func (c *cloud) client() *ec2.Client {
+	c.t.Helper()
+	session, err := aws.NewSession(c.t.Context(), aws.Options{})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	client := ec2.New(session.Config(), ec2.Options{AbsenceInterval: c.absence})
+	c.t.Cleanup(client.Close)
+	return client
+}
+
+func (c *cloud) backend() *ebs.Backend { return c.backendWith(ebs.Options{}) }
+
+func (c *cloud) backendWith(opts ebs.Options) *ebs.Backend {
+	if opts.Owner.Driver == "" {
+		opts.Owner.Driver = ebs.DefaultDriver
+	}
+	opts.Owner.Cluster = cluster
+	return ebs.New(c.client(), opts)
+}
+
+func (c *cloud) node(i int) string { return c.State().Instances[i].ID }
+
+// count returns how often an operation was called, whatever the outcome.
+func (c *cloud) count(operation string) int {
+	n := c.Calls()[operation]
+	return int(n.OK + n.Throttled + n.Error)
+}
+
+func (c *cloud) fault(rules ...emulator.Fault) {
+	c.t.Helper()
+	if err := c.AddFaults(rules...); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// ours lists what carries our cluster tag.
+func (c *cloud) ours() []string {
+	var left []string
+	state := c.State()
+	for _, v := range state.Volumes {
+		if v.Tags[ebs.TagCluster] == cluster && v.State != ec2.StateDeleting {
+			left = append(left, v.ID)
+		}
+	}
+	for _, s := range state.Snapshots {
+		if s.Tags[ebs.TagCluster] == cluster {
+			left = append(left, s.ID)
+		}
+	}
+	return left
+}
+
+// foreign makes a volume with other tags than ours.
+func (c *cloud) foreign(tags map[string]string) string {
+	c.t.Helper()
+	v, err := c.client().CreateVolume(c.t.Context(), ec2.VolumeSpec{Zone: "us-east-1a", Type: "gp3", SizeGiB: 1, Tags: tags})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return v.ID
+}
+
+var writer = volume.Capability{Mode: volume.SingleNodeWriter, FSType: "ext4"}
+
+var inZoneA = volume.Requirement{Requisite: []volume.Topology{{Zone: "us-east-1a"}}}
+
+func request(name string, gib int64) volume.CreateRequest {
+	return volume.CreateRequest{
+		Name: name, Range: volume.Range{RequiredBytes: gib * volume.GiB},
+		Capabilities: []volume.Capability{writer}, Topology: inZoneA,
+	}
+}
+
+func mustCreate(t *testing.T, b *ebs.Backend, name string) volume.Volume {
+	t.Helper()
+	v, err := b.Create(t.Context(), request(name, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func fixture(t *testing.T, opts emulator.Options, absence time.Duration) backendtest.Fixture {
+	c := newCloud(t, opts, absence)
+	return backendtest.Fixture{
+		Backend: c.backend(), Capability: writer, Topology: inZoneA, Missing: "vol-00000000000000000",
+		Nodes:   [2]string{c.node(0), c.node(1)},
+		Restart: func() backend.Backend { return c.backend() },
+		Foreign: func() string { return c.foreign(map[string]string{"Name": "someone else's"}) },
+		Left:    c.ours,
+	}
+}
+
+func TestBackend_Conformance(t *testing.T) {
+	backendtest.Run(t, func(t *testing.T) backendtest.Fixture {
+		return fixture(t, emulator.Options{}, 50*time.Millisecond)
+	})
+}
+
+func TestParameters_NamesAreThePeersAndAliasesMeanTheSame(t *testing.T) {
+	for _, p := range ebs.Parameters() {
+		if p.Help == "" || !strings.HasSuffix(p.Help, ".") {
+			t.Errorf("parameter %s has no help sentence", p.Key)
+		}
+	}
+	values, err := ebs.Parameters().Decode(map[string]string{"TYPE": "IO2", "encryptionKey": "alias/k", "zone": "us-east-1b"})
+	if err != nil || values["type"] != "io2" || values["kmsKeyId"] != "alias/k" || values["availabilityZone"] != "us-east-1b" {
+		t.Errorf("Decode = %v, %v", values, err)
+	}
+	for raw, want := range map[string]string{
+		"iops=many":       `parameter "iops": "many" is not a whole number`,
+		"encypted=true":   `unknown parameter "encypted"; did you mean "encrypted"?`,
+		"type=gp9":        `parameter "type": "gp9" is not one of gp3`,
+		"encrypted=maybe": `parameter "encrypted": "maybe" is not true or false`,
+	} {
+		k, v, _ := strings.Cut(raw, "=")
+		if _, err := ebs.Parameters().Decode(map[string]string{k: v}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v; want %s", raw, err, want)
+		}
+	}
+	if _, err := ebs.Parameters().Decode(map[string]string{"kmsKeyId": "a", "kms_key_arn": "b"}); err == nil {
+		t.Error("two names of one parameter must be refused")
+	}
+}

@@ -1,0 +1,103 @@
+package aws_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/diskbridge/diskbridge/pkg/cloud/aws"
+	"github.com/diskbridge/diskbridge/pkg/fault"
+)
+
+// answer is an error as the SDK builds it from an HTTP answer with a code.
+func answer(code string, status int) error {
+	return &awshttp.ResponseError{ResponseError: &smithyhttp.ResponseError{
+		Response: &smithyhttp.Response{Response: &http.Response{StatusCode: status}},
+		Err:      &smithy.GenericAPIError{Code: code, Message: "text of AWS"},
+	}}
+}
+
+func TestClassify_OutcomeOfEveryKindOfFailure(t *testing.T) {
+	codes := map[string]fault.Kind{"VolumeInUse": fault.InUse}
+	for _, tc := range []struct {
+		name         string
+		err          error
+		mutate, read fault.Kind
+	}{
+		{"a code of the service's table", answer("VolumeInUse", 400), fault.InUse, fault.InUse},
+		{"a code that every service has", answer("UnauthorizedOperation", 403), fault.Denied, fault.Denied},
+		{"a throttle did nothing", answer("RequestLimitExceeded", 503), fault.Unavailable, fault.Unavailable},
+		{"a throttle under another name", answer("ThrottlingException", 400), fault.Unavailable, fault.Unavailable},
+		{"an unknown 4xx code is AWS's refusal", answer("SomethingNew", 400), fault.Internal, fault.Internal},
+		{"an unknown 5xx code", answer("SomethingNew", 500), fault.UnknownOutcome, fault.Unavailable},
+		{"a lost connection", &net.OpError{Op: "read", Err: io.ErrUnexpectedEOF}, fault.UnknownOutcome, fault.Unavailable},
+		{"a connection that was never made", &net.OpError{Op: "dial", Err: errors.New("connection refused")}, fault.Unavailable, fault.Unavailable},
+		{"a deadline", fmt.Errorf("send: %w", context.DeadlineExceeded), fault.UnknownOutcome, fault.Unavailable},
+		{"a deadline while dialling", &net.OpError{Op: "dial", Err: context.DeadlineExceeded}, fault.UnknownOutcome, fault.Unavailable},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			for _, mutates := range []bool{true, false} {
+				want := tc.read
+				if mutates {
+					want = tc.mutate
+				}
+				err := aws.Classify(tc.err, aws.Call{Op: "AttachVolume", Subject: "vol-1", Mutates: mutates, Codes: codes})
+				if got := fault.KindOf(err); got != want {
+					t.Errorf("mutates %v: kind %v, want %v (%v)", mutates, got, want, err)
+				}
+			}
+		})
+	}
+	if aws.Classify(nil, aws.Call{}) != nil {
+		t.Error("nil must stay nil")
+	}
+}
+
+func TestClassify_ADenialSaysWhatToGrant(t *testing.T) {
+	err := aws.Classify(answer("UnauthorizedOperation", 403), aws.Call{Op: "CreateVolume", Subject: "pvc-1"})
+	const want = "CreateVolume pvc-1: text of AWS; grant CreateVolume to the driver's role (the policy is in deploy/iam) or mend its credentials (UnauthorizedOperation)"
+	if err.Error() != want {
+		t.Errorf("message\n got %s\nwant %s", err, want)
+	}
+}
+
+func TestDo_RepeatsThrottlesUntilTheDeadlineAndThenTellsThem(t *testing.T) {
+	calls := 0
+	got, err := aws.Do(t.Context(), aws.Call{Op: "DeleteVolume"}, func(context.Context) (string, error) {
+		if calls++; calls < 3 {
+			return "", answer("RequestLimitExceeded", 503)
+		}
+		return "done", nil
+	})
+	if err != nil || got != "done" || calls != 3 {
+		t.Fatalf("after two throttles: %q, %v, %d calls", got, err, calls)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err = aws.Do(ctx, aws.Call{Op: "DeleteVolume", Mutates: true}, func(context.Context) (string, error) {
+		return "", answer("RequestLimitExceeded", 503)
+	})
+	if !fault.Is(err, fault.Unavailable) || fault.CodeOf(err) != "RequestLimitExceeded" {
+		t.Errorf("throttled to the end: %v (%v)", err, fault.KindOf(err))
+	}
+}
+
+func TestDo_RepeatsNothingElse(t *testing.T) {
+	calls := 0
+	_, err := aws.Do(t.Context(), aws.Call{Op: "CreateSnapshot", Mutates: true}, func(context.Context) (string, error) {
+		calls++
+		return "", &net.OpError{Op: "read", Err: io.ErrUnexpectedEOF}
+	})
+	if calls != 1 || !fault.Is(err, fault.UnknownOutcome) {
+		t.Errorf("%d calls, %v", calls, err)
+	}
+}
