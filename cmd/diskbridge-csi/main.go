@@ -1,0 +1,145 @@
+// Command diskbridge-csi is the CSI driver: controller and node plugin in one binary.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"k8s.io/klog/v2"
+
+	"github.com/diskbridge/diskbridge/pkg/backend/all"
+	"github.com/diskbridge/diskbridge/pkg/config"
+	"github.com/diskbridge/diskbridge/pkg/version"
+)
+
+const usage = `diskbridge-csi serves EBS volumes to Kubernetes and other container orchestrators over CSI.
+
+Usage:
+  diskbridge-csi MODE [flags]
+
+Modes:
+  controller  provisions, attaches, grows and snapshots volumes; needs AWS credentials
+  node        stages and mounts volumes on this machine; needs root, no AWS credentials
+  all         both in one process
+  version     prints the version
+
+Credentials, region and endpoints come from the AWS SDK's own sources (environment,
+shared files, IRSA, Pod Identity, instance roles; AWS_ENDPOINT_URL for another endpoint).
+
+`
+
+const examples = `
+Examples:
+  diskbridge-csi controller --socket-dir=/csi --cluster-id=prod-1 --default-encrypted
+  diskbridge-csi node --socket-dir=/var/lib/kubelet/plugins --path-root=/var/lib/kubelet
+  AWS_ENDPOINT_URL=http://127.0.0.1:4566 diskbridge-csi all --socket-dir=/tmp/csi \
+      --node-id=i-0123456789abcdef0 --zone=us-east-1a --region=us-east-1
+`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Getenv("KUBERNETES_SERVICE_HOST") != "", os.Stdout, os.Stderr)
+	stop()
+	klog.Flush()
+	os.Exit(code)
+}
+
+// run returns the exit status: 2 for wrong settings, 1 for a failure at run time.
+func run(ctx context.Context, args []string, inKubernetes bool, stdout, stderr io.Writer) int {
+	settings, err := parse(args, inKubernetes, stdout, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		_, _ = fmt.Fprintf(stderr, "diskbridge-csi: %v\n", err) // nowhere else to say it
+		return 2
+	}
+	ctx = klog.NewContext(ctx, klog.Background())
+	if err := serve(ctx, settings); err != nil {
+		klog.FromContext(ctx).Error(err, "diskbridge-csi ends")
+		return 1
+	}
+	return 0
+}
+
+// parse reads the arguments; flag.ErrHelp means that what was asked for is printed.
+func parse(args []string, inKubernetes bool, stdout, stderr io.Writer) (*config.Settings, error) {
+	if len(args) == 0 {
+		return nil, errors.New("a mode must be given: controller, node or all; see diskbridge-csi --help")
+	}
+	s := &config.Settings{Mode: config.Mode(args[0])}
+	switch {
+	case args[0] == "version" || args[0] == "--version":
+		_, err := fmt.Fprintln(stdout, version.String())
+		return nil, errors.Join(err, flag.ErrHelp)
+	case isHelp(args[0]):
+		s.Mode = config.ModeAll
+		return nil, help(s, stdout)
+	case !s.Mode.Controller() && !s.Mode.Node():
+		return nil, fmt.Errorf("mode %q is not controller, node or all; see diskbridge-csi --help", args[0])
+	}
+	fs, verbosity := flags(s)
+	fs.SetOutput(io.Discard)
+	err := fs.Parse(args[1:])
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return nil, help(s, stdout)
+	case err != nil:
+		return nil, fmt.Errorf("%w; see diskbridge-csi %s --help", err, s.Mode)
+	case fs.NArg() > 0:
+		return nil, fmt.Errorf("unexpected argument %q; every setting is a --flag=value", fs.Arg(0))
+	}
+	if s.ClusterID == "" {
+		if inKubernetes && s.Mode.Controller() {
+			return nil, errors.New("--cluster-id must be given inside Kubernetes: it marks what is ours in AWS and must never change; " +
+				"the UID of the namespace kube-system is a good one")
+		}
+		s.ClusterID = config.Standalone
+	}
+	setLogging(*verbosity, stderr)
+	return s, s.Validate(all.Kinds())
+}
+
+func flags(s *config.Settings) (*flag.FlagSet, *string) {
+	fs := flag.NewFlagSet(string(s.Mode), flag.ContinueOnError)
+	s.Flags(fs, all.Kinds())
+	return fs, fs.String("v", "2", "log `LEVEL`: 0 problems, 2 every change, 5 every request")
+}
+
+func isHelp(arg string) bool {
+	switch strings.TrimLeft(arg, "-") {
+	case "help", "h":
+		return true
+	}
+	return false
+}
+
+func help(s *config.Settings, w io.Writer) error {
+	fs, _ := flags(s)
+	var text strings.Builder
+	text.WriteString(usage + "Flags:\n")
+	fs.SetOutput(&text)
+	fs.PrintDefaults()
+	text.WriteString(examples)
+	_, err := io.WriteString(w, text.String())
+	return errors.Join(err, flag.ErrHelp)
+}
+
+// setLogging sends klog's text format to w; the level is checked by klog itself.
+func setLogging(level string, w io.Writer) {
+	fs := flag.NewFlagSet("klog", flag.ContinueOnError)
+	klog.InitFlags(fs)
+	_ = fs.Set("logtostderr", "false")
+	_ = fs.Set("alsologtostderr", "false")
+	if fs.Set("v", level) != nil {
+		_ = fs.Set("v", "2") // a level that is no number means the default
+	}
+	klog.SetOutput(w)
+}

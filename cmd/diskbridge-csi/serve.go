@@ -1,0 +1,195 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/stats"
+	"k8s.io/klog/v2"
+
+	"github.com/diskbridge/diskbridge/pkg/backend"
+	"github.com/diskbridge/diskbridge/pkg/backend/ebs"
+	"github.com/diskbridge/diskbridge/pkg/broker"
+	"github.com/diskbridge/diskbridge/pkg/cloud/aws"
+	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
+	"github.com/diskbridge/diskbridge/pkg/config"
+	"github.com/diskbridge/diskbridge/pkg/csi"
+	"github.com/diskbridge/diskbridge/pkg/mount"
+	"github.com/diskbridge/diskbridge/pkg/observe"
+	"github.com/diskbridge/diskbridge/pkg/version"
+	"github.com/diskbridge/diskbridge/pkg/volume"
+)
+
+// defaultAttachLimit is what a node may hold where nothing is configured: most Nitro
+// instances take 28 attachments in all, of which the root volume and one network
+// interface use two. https://docs.aws.amazon.com/ebs/latest/userguide/volume_limits.html
+const defaultAttachLimit = 26
+
+// plugin is everything that one process serves.
+type plugin struct {
+	settings *config.Settings
+	metrics  *observe.Metrics
+	tracing  stats.Handler
+	session  *aws.Session // nil without a controller
+	broker   *broker.Broker
+	stager   *mount.Block // nil without a node
+}
+
+// serve runs until ctx ends or a part fails, and returns when every part has ended.
+func serve(ctx context.Context, s *config.Settings) (err error) {
+	p := &plugin{settings: s, metrics: observe.NewMetrics()}
+	if s.OTLPEndpoint != "" {
+		handler, stop, err := observe.Tracing(ctx, s.OTLPEndpoint)
+		if err != nil {
+			return fmt.Errorf("--otlp-endpoint: %w", err)
+		}
+		p.tracing = handler
+		defer func() {
+			flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+			defer cancel()
+			_ = stop(flush) // the collector may be gone; traces are best effort
+		}()
+	}
+	if err := p.identify(ctx); err != nil {
+		return err
+	}
+	if s.Mode.Controller() {
+		closeCloud, err := p.openCloud(ctx)
+		if err != nil {
+			return err
+		}
+		defer closeCloud()
+	}
+	if s.Mode.Node() {
+		p.stager = mount.NewBlock(mount.Config{DeviceRoot: s.DeviceRoot, SysfsRoot: s.SysfsRoot})
+		defer p.drain(ctx)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for _, kind := range s.Kinds {
+		server := p.server(kind)
+		klog.FromContext(ctx).Info("Serving", "driver", kind.Driver, "mode", s.Mode, "socket", server.Socket, "version", version.String())
+		group.Go(func() error { return server.Serve(ctx) })
+	}
+	if s.HTTPEndpoint != "" {
+		group.Go(func() error { return observe.Serve(ctx, s.HTTPEndpoint, p.metrics, p.ready) })
+	}
+	return group.Wait()
+}
+
+// drain lets system calls end that outlived their callers; the kernel may never
+// answer some, so that only a while is waited.
+func (p *plugin) drain(ctx context.Context) {
+	wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	if err := p.stager.Drain(wait); err != nil {
+		klog.FromContext(ctx).Info("Some operations on this node have not ended", "reason", err.Error())
+	}
+}
+
+// identify fills what was not configured from instance metadata.
+func (p *plugin) identify(ctx context.Context) error {
+	s := p.settings
+	if !s.Mode.Node() || s.NodeID != "" && s.Zone != "" {
+		return nil
+	}
+	self, err := aws.Self(ctx)
+	if err != nil {
+		return err
+	}
+	if s.NodeID == "" {
+		s.NodeID = self.Instance
+	}
+	if s.Zone == "" {
+		s.Zone = self.Zone
+	}
+	if s.Region == "" {
+		s.Region = self.Region
+	}
+	return nil
+}
+
+// openCloud makes the backends of the controller.
+func (p *plugin) openCloud(ctx context.Context) (closeCloud func(), err error) {
+	s := p.settings
+	p.session, err = aws.NewSession(ctx, aws.Options{Region: s.Region, AppID: "diskbridge", Recorder: p.metrics})
+	if err != nil {
+		return nil, fmt.Errorf("load AWS configuration: %w", err)
+	}
+	if p.session.Region() == "" {
+		return nil, errors.New("no AWS region is known: set --region or AWS_REGION")
+	}
+	client := ec2.New(p.session.Config(), ec2.Options{AbsenceInterval: s.AbsenceInterval})
+	backends := map[volume.Kind]backend.Backend{}
+	for _, kind := range s.Kinds {
+		owner := backend.Owner{Driver: kind.Driver, Cluster: s.ClusterID, Tags: s.OwnerTags}
+		if kind.Name == volume.EBS {
+			for k, v := range s.OwnerTags {
+				if err := ebs.CheckTag(k, v, kind.Driver); err != nil {
+					client.Close()
+					return nil, fmt.Errorf("--tags: %w", err)
+				}
+			}
+			backends[kind.Name] = ebs.New(client, ebs.Options{
+				Owner: owner, Encrypted: s.DefaultEncrypted, KMSKey: s.DefaultKMSKeyID, Zone: s.Zone,
+			})
+		}
+	}
+	p.broker = broker.New(backends)
+	return client.Close, nil
+}
+
+// server puts together what one driver name serves.
+func (p *plugin) server(kind backend.Kind) *csi.Server {
+	s := p.settings
+	out := &csi.Server{
+		Identity: &csi.Identity{
+			Driver: kind.Driver, Version: version.String(), Controller: s.Mode.Controller(), Zonal: kind.Zonal,
+			Manifest: p.manifest, Ready: func(ctx context.Context) error { return p.probe(ctx, kind.Name) },
+		},
+		Recorder: p.metrics, Tracing: p.tracing,
+		Socket: filepath.Join(s.SocketDir, kind.Driver, "csi.sock"),
+	}
+	if s.Mode.Controller() {
+		out.Controller = &csi.Controller{Kind: kind.Name, Broker: p.broker}
+	}
+	if s.Mode.Node() {
+		limit := s.VolumeAttachLimit
+		if limit == 0 {
+			limit = defaultAttachLimit
+		}
+		out.Node = csi.NewNode(csi.Node{
+			ID: s.NodeID, Topology: volume.Topology{Zone: s.Zone}, MaxVolumes: limit,
+			DefaultFSType: s.DefaultFSType, PathRoot: s.PathRoot, Stager: p.stager,
+		})
+	}
+	return out
+}
+
+func (p *plugin) manifest() map[string]string {
+	m := map[string]string{"url": "https://github.com/diskbridge/diskbridge"}
+	if p.session != nil && p.session.Emulator() != "" {
+		m["emulator"] = p.session.Emulator()
+	}
+	return m
+}
+
+// probe answers for one kind; a node without a controller needs no cloud.
+func (p *plugin) probe(ctx context.Context, kind volume.Kind) error {
+	if p.broker == nil {
+		return nil
+	}
+	return p.broker.Probe(ctx, kind)
+}
+
+func (p *plugin) ready(ctx context.Context) error {
+	for _, kind := range p.settings.Kinds {
+		if err := p.probe(ctx, kind.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,178 @@
+package csi
+
+import (
+	"context"
+
+	csipb "github.com/container-storage-interface/spec/lib/go/csi"
+	"k8s.io/klog/v2"
+
+	"github.com/diskbridge/diskbridge/pkg/broker"
+	"github.com/diskbridge/diskbridge/pkg/fault"
+	"github.com/diskbridge/diskbridge/pkg/volume"
+)
+
+// Controller serves one kind of disk to the cluster's sidecars.
+type Controller struct {
+	csipb.UnimplementedControllerServer
+
+	Kind   volume.Kind
+	Broker *broker.Broker
+}
+
+var _ csipb.ControllerServer = (*Controller)(nil)
+
+// controllerRPCs are the announced capabilities.
+var controllerRPCs = []csipb.ControllerServiceCapability_RPC_Type{
+	csipb.ControllerServiceCapability_RPC_CREATE_DELETE_VOLUME,
+	csipb.ControllerServiceCapability_RPC_PUBLISH_UNPUBLISH_VOLUME,
+	csipb.ControllerServiceCapability_RPC_LIST_VOLUMES,
+	csipb.ControllerServiceCapability_RPC_LIST_VOLUMES_PUBLISHED_NODES,
+	csipb.ControllerServiceCapability_RPC_GET_VOLUME,
+	csipb.ControllerServiceCapability_RPC_CREATE_DELETE_SNAPSHOT,
+	csipb.ControllerServiceCapability_RPC_LIST_SNAPSHOTS,
+	csipb.ControllerServiceCapability_RPC_EXPAND_VOLUME,
+}
+
+// ControllerGetCapabilities answers what is implemented.
+func (s *Controller) ControllerGetCapabilities(context.Context, *csipb.ControllerGetCapabilitiesRequest) (*csipb.ControllerGetCapabilitiesResponse, error) {
+	out := &csipb.ControllerGetCapabilitiesResponse{}
+	for _, t := range controllerRPCs {
+		out.Capabilities = append(out.Capabilities, &csipb.ControllerServiceCapability{
+			Type: &csipb.ControllerServiceCapability_Rpc{Rpc: &csipb.ControllerServiceCapability_RPC{Type: t}},
+		})
+	}
+	return out, nil
+}
+
+// CreateVolume makes the volume that the name stands for.
+func (s *Controller) CreateVolume(ctx context.Context, r *csipb.CreateVolumeRequest) (*csipb.CreateVolumeResponse, error) {
+	const op = "create volume"
+	capabilities, capErr := toCapabilities(r.GetVolumeCapabilities())
+	source, srcErr := toSource(r.GetVolumeContentSource())
+	if err := first(checkString("name", r.GetName()), capErr, srcErr, checkMap("parameters", r.GetParameters())); err != nil {
+		return nil, invalid(op, "%v", err)
+	}
+	if len(r.GetMutableParameters()) > 0 {
+		return nil, invalid(op, "mutable_parameters are not supported; put them into the StorageClass")
+	}
+	v, err := s.Broker.Create(ctx, s.Kind, volume.CreateRequest{
+		Name: r.GetName(), Range: toRange(r.GetCapacityRange()), Capabilities: capabilities,
+		Parameters: r.GetParameters(), Source: source, Topology: toRequirement(r.GetAccessibilityRequirements()),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &csipb.CreateVolumeResponse{Volume: fromVolume(v)}, nil
+}
+
+// DeleteVolume deletes a volume that is ours; one that does not exist is a success.
+func (s *Controller) DeleteVolume(ctx context.Context, r *csipb.DeleteVolumeRequest) (*csipb.DeleteVolumeResponse, error) {
+	if err := checkString("volume_id", r.GetVolumeId()); err != nil {
+		return nil, invalid("delete volume", "%v", err)
+	}
+	kept, err := s.Broker.Delete(ctx, r.GetVolumeId())
+	if err != nil && !fault.Is(err, fault.NotFound) {
+		return nil, err
+	}
+	if kept != "" {
+		klog.FromContext(ctx).Info("Volume was kept", "volume", r.GetVolumeId(), "reason", kept)
+	}
+	return &csipb.DeleteVolumeResponse{}, nil
+}
+
+// ControllerPublishVolume attaches a volume to a node.
+func (s *Controller) ControllerPublishVolume(ctx context.Context, r *csipb.ControllerPublishVolumeRequest) (*csipb.ControllerPublishVolumeResponse, error) {
+	c, capErr := toCapability(r.GetVolumeCapability())
+	if err := first(checkString("volume_id", r.GetVolumeId()), checkString("node_id", r.GetNodeId()), capErr); err != nil {
+		return nil, invalid("publish", "%v", err)
+	}
+	if r.GetReadonly() {
+		return nil, invalid("publish", "readonly is not supported here (PUBLISH_READONLY is not announced); use the access mode or the read-only flag of the pod's volume")
+	}
+	published, err := s.Broker.Publish(ctx, volume.PublishRequest{
+		Handle: r.GetVolumeId(), Node: r.GetNodeId(), Capability: c, Context: r.GetVolumeContext(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &csipb.ControllerPublishVolumeResponse{PublishContext: published}, nil
+}
+
+// ControllerUnpublishVolume detaches a volume from a node, or from all where none is named.
+func (s *Controller) ControllerUnpublishVolume(ctx context.Context, r *csipb.ControllerUnpublishVolumeRequest) (*csipb.ControllerUnpublishVolumeResponse, error) {
+	if err := checkString("volume_id", r.GetVolumeId()); err != nil {
+		return nil, invalid("unpublish", "%v", err)
+	}
+	if err := s.Broker.Unpublish(ctx, r.GetVolumeId(), r.GetNodeId()); err != nil && !fault.Is(err, fault.NotFound) {
+		return nil, err
+	}
+	return &csipb.ControllerUnpublishVolumeResponse{}, nil
+}
+
+// ValidateVolumeCapabilities confirms capabilities of a volume that exists.
+func (s *Controller) ValidateVolumeCapabilities(ctx context.Context, r *csipb.ValidateVolumeCapabilitiesRequest) (*csipb.ValidateVolumeCapabilitiesResponse, error) {
+	capabilities, capErr := toCapabilities(r.GetVolumeCapabilities())
+	if err := first(checkString("volume_id", r.GetVolumeId()), capErr); err != nil {
+		return nil, invalid("validate capabilities", "%v", err)
+	}
+	if _, err := s.Broker.Get(ctx, r.GetVolumeId()); err != nil {
+		return nil, err
+	}
+	for _, c := range capabilities {
+		if err := s.Broker.Supports(s.Kind, c); err != nil {
+			return &csipb.ValidateVolumeCapabilitiesResponse{Message: err.Error()}, nil
+		}
+	}
+	return &csipb.ValidateVolumeCapabilitiesResponse{Confirmed: &csipb.ValidateVolumeCapabilitiesResponse_Confirmed{
+		VolumeContext: r.GetVolumeContext(), VolumeCapabilities: r.GetVolumeCapabilities(), Parameters: r.GetParameters(),
+	}}, nil
+}
+
+// ListVolumes lists every volume of the kind with the nodes that hold it.
+func (s *Controller) ListVolumes(ctx context.Context, r *csipb.ListVolumesRequest) (*csipb.ListVolumesResponse, error) {
+	if r.GetMaxEntries() < 0 {
+		return nil, invalid("list volumes", "max_entries must not be negative")
+	}
+	list, next, err := s.Broker.List(ctx, s.Kind, volume.Page{Max: int(r.GetMaxEntries()), Token: r.GetStartingToken()})
+	if err != nil {
+		return nil, err
+	}
+	out := &csipb.ListVolumesResponse{NextToken: next}
+	for _, v := range list {
+		out.Entries = append(out.Entries, &csipb.ListVolumesResponse_Entry{
+			Volume: fromVolume(v), Status: &csipb.ListVolumesResponse_VolumeStatus{PublishedNodeIds: v.PublishedNodes},
+		})
+	}
+	return out, nil
+}
+
+// ControllerGetVolume describes one volume with the nodes that hold it.
+func (s *Controller) ControllerGetVolume(ctx context.Context, r *csipb.ControllerGetVolumeRequest) (*csipb.ControllerGetVolumeResponse, error) {
+	if err := checkString("volume_id", r.GetVolumeId()); err != nil {
+		return nil, invalid("get volume", "%v", err)
+	}
+	v, err := s.Broker.Get(ctx, r.GetVolumeId())
+	if err != nil {
+		return nil, err
+	}
+	return &csipb.ControllerGetVolumeResponse{
+		Volume: fromVolume(v), Status: &csipb.ControllerGetVolumeResponse_VolumeStatus{PublishedNodeIds: v.PublishedNodes},
+	}, nil
+}
+
+// ControllerExpandVolume grows a volume; its file system is grown by the node.
+func (s *Controller) ControllerExpandVolume(ctx context.Context, r *csipb.ControllerExpandVolumeRequest) (*csipb.ControllerExpandVolumeResponse, error) {
+	if err := checkString("volume_id", r.GetVolumeId()); err != nil {
+		return nil, invalid("expand", "%v", err)
+	}
+	if r.GetCapacityRange() == nil {
+		return nil, invalid("expand", "capacity_range must be given")
+	}
+	size, err := s.Broker.Expand(ctx, r.GetVolumeId(), toRange(r.GetCapacityRange()))
+	if err != nil {
+		return nil, err
+	}
+	return &csipb.ControllerExpandVolumeResponse{
+		CapacityBytes: size, NodeExpansionRequired: r.GetVolumeCapability().GetBlock() == nil,
+	}, nil
+}

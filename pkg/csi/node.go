@@ -1,0 +1,195 @@
+package csi
+
+import (
+	"context"
+
+	csipb "github.com/container-storage-interface/spec/lib/go/csi"
+
+	"github.com/diskbridge/diskbridge/pkg/broker"
+	"github.com/diskbridge/diskbridge/pkg/fault"
+	"github.com/diskbridge/diskbridge/pkg/mount"
+	"github.com/diskbridge/diskbridge/pkg/volume"
+)
+
+// Stager executes block plans on this machine; pkg/mount's Block is the real one.
+type Stager interface {
+	Stage(ctx context.Context, plan volume.BlockPlan, stagingPath string) error
+	Unstage(ctx context.Context, handle, stagingPath string) error
+	Publish(ctx context.Context, plan volume.BlockPlan, stagingPath, targetPath string, readOnly bool) error
+	Unpublish(ctx context.Context, handle, targetPath string) error
+	Expand(ctx context.Context, plan volume.BlockPlan, path string, requiredBytes int64) (int64, error)
+	Stats(ctx context.Context, handle, path string) (mount.Stats, error)
+}
+
+// Node serves the kubelet of one machine.
+type Node struct {
+	csipb.UnimplementedNodeServer
+
+	ID            string
+	Topology      volume.Topology
+	MaxVolumes    int64 // 0 leaves the limit to the caller
+	DefaultFSType string
+	PathRoot      string // staging and target paths must be inside; "" allows any absolute path
+	Stager        Stager
+
+	locks *broker.Locks
+}
+
+var _ csipb.NodeServer = (*Node)(nil)
+
+// NewNode completes a Node.
+func NewNode(n Node) *Node {
+	n.locks = broker.NewLocks()
+	return &n
+}
+
+// nodeRPCs are the announced capabilities.
+var nodeRPCs = []csipb.NodeServiceCapability_RPC_Type{
+	csipb.NodeServiceCapability_RPC_STAGE_UNSTAGE_VOLUME,
+	csipb.NodeServiceCapability_RPC_EXPAND_VOLUME,
+	csipb.NodeServiceCapability_RPC_GET_VOLUME_STATS,
+}
+
+// NodeGetCapabilities answers what is implemented.
+func (s *Node) NodeGetCapabilities(context.Context, *csipb.NodeGetCapabilitiesRequest) (*csipb.NodeGetCapabilitiesResponse, error) {
+	out := &csipb.NodeGetCapabilitiesResponse{}
+	for _, t := range nodeRPCs {
+		out.Capabilities = append(out.Capabilities, &csipb.NodeServiceCapability{
+			Type: &csipb.NodeServiceCapability_Rpc{Rpc: &csipb.NodeServiceCapability_RPC{Type: t}},
+		})
+	}
+	return out, nil
+}
+
+// NodeGetInfo answers who and where this machine is.
+func (s *Node) NodeGetInfo(context.Context, *csipb.NodeGetInfoRequest) (*csipb.NodeGetInfoResponse, error) {
+	return &csipb.NodeGetInfoResponse{
+		NodeId: s.ID, MaxVolumesPerNode: s.MaxVolumes, AccessibleTopology: fromTopology(s.Topology),
+	}, nil
+}
+
+// NodeStageVolume finds the device, makes or checks its file system, and mounts it.
+func (s *Node) NodeStageVolume(ctx context.Context, r *csipb.NodeStageVolumeRequest) (*csipb.NodeStageVolumeResponse, error) {
+	const op = "stage"
+	plan, err := s.plan(op, r.GetVolumeId(), r.GetVolumeContext(), r.GetVolumeCapability())
+	if err != nil {
+		return nil, err
+	}
+	if err := checkPath("staging_target_path", r.GetStagingTargetPath(), s.PathRoot); err != nil {
+		return nil, invalid(op, "%v", err)
+	}
+	err = s.locked(op, r.GetVolumeId(), func() error { return s.Stager.Stage(ctx, plan, r.GetStagingTargetPath()) })
+	return &csipb.NodeStageVolumeResponse{}, err
+}
+
+// NodeUnstageVolume unmounts what NodeStageVolume mounted.
+func (s *Node) NodeUnstageVolume(ctx context.Context, r *csipb.NodeUnstageVolumeRequest) (*csipb.NodeUnstageVolumeResponse, error) {
+	const op = "unstage"
+	if err := first(checkString("volume_id", r.GetVolumeId()), checkPath("staging_target_path", r.GetStagingTargetPath(), s.PathRoot)); err != nil {
+		return nil, invalid(op, "%v", err)
+	}
+	err := s.locked(op, r.GetVolumeId(), func() error { return s.Stager.Unstage(ctx, r.GetVolumeId(), r.GetStagingTargetPath()) })
+	return &csipb.NodeUnstageVolumeResponse{}, err
+}
+
+// NodePublishVolume makes a staged volume visible at the target path.
+func (s *Node) NodePublishVolume(ctx context.Context, r *csipb.NodePublishVolumeRequest) (*csipb.NodePublishVolumeResponse, error) {
+	const op = "publish on node"
+	plan, err := s.plan(op, r.GetVolumeId(), r.GetVolumeContext(), r.GetVolumeCapability())
+	if err != nil {
+		return nil, err
+	}
+	if r.GetStagingTargetPath() == "" {
+		return nil, fault.New(fault.InUse, op, r.GetVolumeId(), "staging_target_path must be given: the volume is staged first")
+	}
+	if err := first(checkPath("target_path", r.GetTargetPath(), s.PathRoot), checkPath("staging_target_path", r.GetStagingTargetPath(), s.PathRoot)); err != nil {
+		return nil, invalid(op, "%v", err)
+	}
+	err = s.locked(op, r.GetVolumeId(), func() error {
+		return s.Stager.Publish(ctx, plan, r.GetStagingTargetPath(), r.GetTargetPath(), r.GetReadonly() || plan.ReadOnly)
+	})
+	return &csipb.NodePublishVolumeResponse{}, err
+}
+
+// NodeUnpublishVolume removes what NodePublishVolume made.
+func (s *Node) NodeUnpublishVolume(ctx context.Context, r *csipb.NodeUnpublishVolumeRequest) (*csipb.NodeUnpublishVolumeResponse, error) {
+	const op = "unpublish on node"
+	if err := first(checkString("volume_id", r.GetVolumeId()), checkPath("target_path", r.GetTargetPath(), s.PathRoot)); err != nil {
+		return nil, invalid(op, "%v", err)
+	}
+	err := s.locked(op, r.GetVolumeId(), func() error { return s.Stager.Unpublish(ctx, r.GetVolumeId(), r.GetTargetPath()) })
+	return &csipb.NodeUnpublishVolumeResponse{}, err
+}
+
+// NodeExpandVolume grows the file system to its device and checks that it grew.
+func (s *Node) NodeExpandVolume(ctx context.Context, r *csipb.NodeExpandVolumeRequest) (*csipb.NodeExpandVolumeResponse, error) {
+	const op = "expand on node"
+	if err := first(checkString("volume_id", r.GetVolumeId()), checkPath("volume_path", r.GetVolumePath(), s.PathRoot)); err != nil {
+		return nil, invalid(op, "%v", err)
+	}
+	capability := r.GetVolumeCapability()
+	if capability == nil { // the field is optional here
+		capability = &csipb.VolumeCapability{
+			AccessMode: &csipb.VolumeCapability_AccessMode{Mode: csipb.VolumeCapability_AccessMode_SINGLE_NODE_WRITER},
+			AccessType: &csipb.VolumeCapability_Mount{Mount: &csipb.VolumeCapability_MountVolume{}},
+		}
+	}
+	plan, err := s.plan(op, r.GetVolumeId(), nil, capability)
+	if err != nil {
+		return nil, err
+	}
+	var size int64
+	err = s.locked(op, r.GetVolumeId(), func() error {
+		size, err = s.Stager.Expand(ctx, plan, r.GetVolumePath(), r.GetCapacityRange().GetRequiredBytes())
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &csipb.NodeExpandVolumeResponse{CapacityBytes: size}, nil
+}
+
+// NodeGetVolumeStats answers what the file system or device at a path holds.
+func (s *Node) NodeGetVolumeStats(ctx context.Context, r *csipb.NodeGetVolumeStatsRequest) (*csipb.NodeGetVolumeStatsResponse, error) {
+	if err := first(checkString("volume_id", r.GetVolumeId()), checkPath("volume_path", r.GetVolumePath(), s.PathRoot)); err != nil {
+		return nil, invalid("get stats", "%v", err)
+	}
+	st, err := s.Stager.Stats(ctx, r.GetVolumeId(), r.GetVolumePath())
+	if err != nil {
+		return nil, err
+	}
+	out := &csipb.NodeGetVolumeStatsResponse{Usage: []*csipb.VolumeUsage{{
+		Unit: csipb.VolumeUsage_BYTES, Total: st.TotalBytes, Used: st.UsedBytes, Available: st.AvailableBytes,
+	}}}
+	if st.TotalInodes > 0 {
+		out.Usage = append(out.Usage, &csipb.VolumeUsage{
+			Unit: csipb.VolumeUsage_INODES, Total: st.TotalInodes, Used: st.UsedInodes, Available: st.AvailableInodes,
+		})
+	}
+	return out, nil
+}
+
+// plan checks the fields that say what to do with which volume.
+func (s *Node) plan(op, handle string, context map[string]string, c *csipb.VolumeCapability) (volume.BlockPlan, error) {
+	capability, err := toCapability(c)
+	if err := first(checkString("volume_id", handle), err, checkMap("volume_context", context)); err != nil {
+		return volume.BlockPlan{}, invalid(op, "%v", err)
+	}
+	if _, err := volume.ParseHandle(handle); err != nil {
+		return volume.BlockPlan{}, fault.New(fault.NotFound, op, "", "%v", err)
+	}
+	plan, err := volume.NewBlockPlan(handle, context, capability, s.DefaultFSType)
+	if err != nil {
+		return volume.BlockPlan{}, invalid(op, "%v", err)
+	}
+	return plan, nil
+}
+
+func (s *Node) locked(op, handle string, do func() error) error {
+	release, err := s.locks.TryLock(op, handle)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return do()
+}
