@@ -31,6 +31,9 @@ func (s *Server) AddFaults(rules ...Fault) error { return s.faults.Add(rules...)
 // Faults are the faults that can still meet a call.
 func (s *Server) Faults() []Fault { return s.faults.Live() }
 
+// ClearFaults drops every fault and lets go what they hold.
+func (s *Server) ClearFaults() { s.faults.Clear() }
+
 // Held are the calls that faults hold now, oldest first.
 func (s *Server) Held() []Held { return s.faults.Held() }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
+	"k8s.io/klog/v2"
 
 	"github.com/diskbridge/diskbridge/pkg/emulator"
 	"github.com/diskbridge/diskbridge/pkg/emulator/clock"
@@ -33,7 +34,7 @@ func start(t *testing.T, o emulator.Options) *cloud {
 	if o.Clock == nil {
 		o.Clock = clock.Manual(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
 	}
-	server, err := emulator.Start(t.Context(), o)
+	server, err := emulator.Start(quiet(t), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,6 +47,9 @@ func start(t *testing.T, o emulator.Options) *cloud {
 	c.connect("test", "test", "")
 	return c
 }
+
+// quiet is a context whose logger says nothing.
+func quiet(t *testing.T) context.Context { return klog.NewContext(t.Context(), klog.Logger{}) }
 
 func (c *cloud) connect(key, secret, token string) {
 	config := aws.Config{

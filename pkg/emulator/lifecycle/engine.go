@@ -47,7 +47,7 @@ func (e *Engine) Times() Times { return e.times }
 
 // After is the change to a state that begins now and takes a time from the range, fixed by seed, what and id.
 func (e *Engine) After(r Range, to, what, id string) store.Change {
-	f := e.store.Fraction("time of "+what, id, 0)
+	f := e.store.Fraction("time of "+what, id)
 	return store.Change{To: to, At: e.clock.Now().Add(r.Min + time.Duration(f*float64(r.Max-r.Min)))}
 }
 

@@ -46,18 +46,17 @@ type Store struct {
 	Instances *Table[*Instance]
 	Keys      *Table[*Key]
 
-	mu       sync.Mutex
-	disk     disk
-	now      func() time.Time
-	window   time.Duration
-	seed     int64
-	boot     boot
-	ids      uint64
-	versions uint64
-	due      dueHeap
-	wake     chan struct{}
-	graves   []grave
-	tokens   map[string]string // client token to volume
+	mu     sync.Mutex
+	disk   disk
+	now    func() time.Time
+	window time.Duration
+	seed   int64
+	boot   boot
+	ids    uint64
+	due    dueHeap
+	wake   chan struct{}
+	graves []grave
+	tokens map[string]string // client token to volume
 }
 
 // boot makes ids of two runs on one folder differ.
@@ -154,17 +153,18 @@ func (s *Store) save() error {
 }
 
 // visible says whether the view shows a version that was made at that time.
-func (s *Store) visible(view View, id string, number uint64, at time.Time) bool {
+// A view's lag is one for all versions of a record, so that it shows them in their order.
+func (s *Store) visible(view View, id string, at time.Time) bool {
 	if view == Truth || s.window == 0 || at.IsZero() {
 		return true
 	}
 	age := s.now().Sub(at)
-	return age >= s.window || age >= time.Duration(s.Fraction(string(view), id, number)*float64(s.window))
+	return age >= s.window || age >= time.Duration(s.Fraction("lag of "+string(view), id)*float64(s.window))
 }
 
 // Fraction is a number in [0, 1) that the seed and the arguments fix.
-func (s *Store) Fraction(what, id string, n uint64) float64 {
-	return float64(s.hash(what, id, n)>>11) / (1 << 53)
+func (s *Store) Fraction(what, id string) float64 {
+	return float64(s.hash(what, id, 0)>>11) / (1 << 53)
 }
 
 func (s *Store) hash(what, id string, n uint64) uint64 {

@@ -16,9 +16,8 @@ type record[T any] interface {
 
 // version is a record as of a moment; a zero value is a record that was dropped.
 type version[T any] struct {
-	value  T
-	at     time.Time
-	number uint64
+	value T
+	at    time.Time
 }
 
 // Table is one kind of record. Use it only inside [Store.Read] or [Store.Update].
@@ -75,7 +74,7 @@ func (t *Table[T]) Seen(view View, id string) (T, bool) {
 	var none T
 	vs := t.rows[id]
 	for i := len(vs) - 1; i >= 0; i-- {
-		if t.store.visible(view, id, vs[i].number, vs[i].at) {
+		if t.store.visible(view, id, vs[i].at) {
 			return vs[i].value, vs[i].value != none
 		}
 	}
@@ -115,8 +114,7 @@ func (t *Table[T]) save() error {
 func (t *Table[T]) commit(now time.Time) {
 	var none T
 	for id, v := range t.dirty {
-		t.store.versions++
-		t.rows[id] = append(t.settled(id, now), version[T]{value: v, at: now, number: t.store.versions})
+		t.rows[id] = append(t.settled(id, now), version[T]{value: v, at: now})
 		switch {
 		case v == none:
 			t.store.graves = append(t.store.graves, grave{at: now.Add(t.store.window), bury: func() { t.bury(id) }})
