@@ -3,6 +3,7 @@ package mount
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"path/filepath"
 	"strings"
 	"time"
@@ -219,6 +220,9 @@ func (b *Block) mount(ctx context.Context, t *task, d device, plan volume.BlockP
 func (b *Block) Unstage(ctx context.Context, handle, stagingPath string) error {
 	return b.work(ctx, "unstage", handle, func(t *task) error {
 		point, err := resolve(ctx, t, stagingPath)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}

@@ -116,40 +116,30 @@ func (d device) bytes() (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	return f.Seek(0, io.SeekEnd)
 }
 
 // wait returns the disk once it is there, verified and at least minBytes large. A disk appears some time after the
 // cloud says that it is attached, and grows some time after the cloud says that it grew.
 func (s sysfs) wait(ctx context.Context, t *task, serial string, minBytes int64, limit time.Duration) (device, error) {
-	ctx, cancel := soon(ctx, limit)
-	defer cancel()
 	var found device
-	last, pause := errNoDevice, 50*time.Millisecond
-	for {
-		err := t.run(ctx, "find device", serial, func() (err error) {
-			found, err = s.ready(serial, minBytes)
-			return err
+	err := poll(ctx, limit,
+		func(err error) bool { return errors.Is(err, errNoDevice) || fault.Is(err, fault.Unavailable) },
+		func(ctx context.Context) error {
+			return t.run(ctx, "find device", serial, func() (err error) {
+				found, err = s.ready(serial, minBytes)
+				return err
+			})
 		})
-		switch {
-		case err == nil:
-			return found, nil
-		case ctx.Err() != nil:
-			return device{}, s.missing(serial, last)
-		case !errors.Is(err, errNoDevice) && !fault.Is(err, fault.Unavailable):
-			return device{}, err
-		}
-		last = err
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-			pause = min(pause*3/2, time.Second)
-		case <-ctx.Done():
-			timer.Stop()
-			return device{}, s.missing(serial, last)
-		}
+	switch {
+	case errors.Is(err, errNoDevice):
+		return device{}, fault.New(fault.Unavailable, "find device", serial,
+			"no disk with this serial number appeared below %s/class/block; check that the volume is attached to this node and that it is a Nitro instance (NVMe)", s.sysfsRoot)
+	case err != nil:
+		return device{}, err
 	}
+	return found, nil
 }
 
 func (s sysfs) ready(serial string, minBytes int64) (device, error) {
@@ -165,12 +155,4 @@ func (s sysfs) ready(serial string, minBytes int64) (device, error) {
 		err = fault.New(fault.Unavailable, "wait for size", d.node, "the disk has %d bytes, %d are expected; the modification is not visible on this node yet", size, minBytes)
 	}
 	return d, err
-}
-
-func (s sysfs) missing(serial string, last error) error {
-	if !errors.Is(last, errNoDevice) {
-		return last
-	}
-	return fault.New(fault.Unavailable, "find device", serial,
-		"no disk with this serial number appeared below %s/class/block; check that the volume is attached to this node and that it is a Nitro instance (NVMe)", s.sysfsRoot)
 }

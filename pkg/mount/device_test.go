@@ -2,6 +2,7 @@ package mount
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -46,7 +47,7 @@ func TestSysfs_Find(t *testing.T) {
 	if err != nil || got.node != d.Node {
 		t.Fatalf("find = %+v, %v", got, err)
 	}
-	if _, err := s.find("vol"); err != errNoDevice {
+	if _, err := s.find("vol"); !errors.Is(err, errNoDevice) {
 		t.Errorf("a part of a serial number finds %v", err)
 	}
 	t.Run("two disks with one serial number are a conflict", func(t *testing.T) {

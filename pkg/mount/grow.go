@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"unsafe"
 
@@ -36,7 +37,7 @@ type extent struct {
 func (e extent) reaches(diskBytes int64) bool { return diskBytes-e.bytes < e.slack }
 
 // Expand grows what is at path, a staging or a target path, to the size of its disk, and waits for the disk to have at
-// least requiredBytes (0: whatever it has). It returns the disk's size in bytes after it has proven that the file system
+// least requiredBytes (0: whatever it has). What is mounted decides whether it is a raw disk and which file system. It returns the disk's size in bytes after it has proven that the file system
 // reaches the disk's end.
 //
 // Kinds: Unavailable (the disk has not grown on this node yet), NotFound (nothing of the volume is at path), InUse (the
@@ -47,23 +48,15 @@ func (b *Block) Expand(ctx context.Context, plan volume.BlockPlan, path string, 
 		if err != nil {
 			return err
 		}
-		point, err := resolve(ctx, t, path)
+		_, e, raw, err := b.seen(ctx, t, path)
 		if err != nil {
 			return err
 		}
-		if bytes, err = b.diskBytes(ctx, t, d); err != nil {
+		if n, known := e.device(); !known || n != d.number {
+			return fault.New(fault.NotFound, "check mount", path, "%s is mounted there, and not volume %s", e.source, plan.Handle)
+		}
+		if bytes, err = b.diskBytes(ctx, t, d); err != nil || raw {
 			return err
-		}
-		mounts, err := readTable()
-		if err != nil {
-			return err
-		}
-		e, ok := mounts.at(point)
-		if plan.Raw {
-			return nil
-		}
-		if n, known := e.device(); !ok || !known || n != d.number {
-			return fault.New(fault.NotFound, "check mount", point, "volume %s is not mounted there", plan.Handle)
 		}
 		return b.grow(ctx, t, d, e.fsType)
 	})
@@ -71,6 +64,27 @@ func (b *Block) Expand(ctx context.Context, plan volume.BlockPlan, path string, 
 		return 0, err
 	}
 	return bytes, nil
+}
+
+// seen returns what is mounted at path. A bound device node comes as an entry with the disk's number.
+func (b *Block) seen(ctx context.Context, t *task, path string) (point string, e entry, raw bool, err error) {
+	point, err = resolve(ctx, t, path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", entry{}, false, err
+	}
+	mounts, err := readTable()
+	if err != nil {
+		return "", entry{}, false, err
+	}
+	e, ok := mounts.at(point)
+	if !ok {
+		return "", entry{}, false, fault.New(fault.NotFound, "check mount", path, "nothing is mounted there")
+	}
+	n, raw := deviceAt(e, true)
+	if raw {
+		e = entry{number: n, source: e.source}
+	}
+	return point, e, raw, nil
 }
 
 func (b *Block) diskBytes(ctx context.Context, t *task, d device) (size int64, err error) {
@@ -138,7 +152,7 @@ func growAt(d device, fsType, point string) error {
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
+	defer func() { _ = dir.Close() }()
 	target, err := d.bytes()
 	if err != nil {
 		return err
@@ -203,7 +217,7 @@ func measureExt4(node string) (extent, error) {
 	if err != nil {
 		return extent{}, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	var sb [1024]byte
 	if _, err := f.ReadAt(sb[:], 1024); err != nil {
 		return extent{}, err
@@ -261,68 +275,4 @@ func ioctl(f *os.File, request uintptr, arg unsafe.Pointer) error {
 		return errno
 	}
 	return nil
-}
-
-// Stats is how full a volume is.
-type Stats struct {
-	Raw                                      bool // only TotalBytes is known
-	TotalBytes, UsedBytes, AvailableBytes    int64
-	TotalInodes, UsedInodes, AvailableInodes int64 // zero where the file system has no fixed number (btrfs)
-}
-
-// Stats measures the volume at path, a staging or a target path. Kinds: NotFound (nothing is mounted there, or another
-// disk), Unavailable (the mount no longer answers), UnknownOutcome (deadline).
-func (b *Block) Stats(ctx context.Context, handle, path string) (Stats, error) {
-	var s Stats
-	err := b.work(ctx, "measure", handle, func(t *task) error {
-		point, err := resolve(ctx, t, path)
-		if err != nil {
-			return err
-		}
-		mounts, err := readTable()
-		if err != nil {
-			return err
-		}
-		e, ok := mounts.at(point)
-		if !ok {
-			return fault.New(fault.NotFound, "check mount", point, "nothing is mounted there")
-		}
-		n, raw := deviceAt(e, true)
-		if raw {
-			e = entry{number: n, source: e.source}
-		}
-		if _, err := b.owned(e, handle, point); err != nil {
-			return fault.New(fault.NotFound, "check mount", point, "%s is mounted there, and not volume %s", e.source, handle)
-		}
-		return t.run(ctx, "measure", point, func() (err error) {
-			s, err = statsAt(point, raw)
-			if corrupted(err) {
-				err = &fault.Error{Op: "measure", Subject: point, Kind: fault.Unavailable, Message: "the mount no longer answers", Err: err}
-			}
-			return err
-		})
-	})
-	if err != nil {
-		return Stats{}, err
-	}
-	return s, nil
-}
-
-func statsAt(point string, raw bool) (Stats, error) {
-	if raw {
-		size, err := device{node: point}.bytes()
-		return Stats{Raw: true, TotalBytes: size}, err
-	}
-	if err := alive(point); err != nil {
-		return Stats{}, err
-	}
-	var st unix.Statfs_t
-	if err := unix.Statfs(point, &st); err != nil {
-		return Stats{}, err
-	}
-	block := int64(st.Frsize)
-	return Stats{
-		TotalBytes: int64(st.Blocks) * block, UsedBytes: int64(st.Blocks-st.Bfree) * block, AvailableBytes: int64(st.Bavail) * block,
-		TotalInodes: int64(st.Files), UsedInodes: int64(st.Files - st.Ffree), AvailableInodes: int64(st.Ffree),
-	}, nil
 }

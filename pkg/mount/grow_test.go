@@ -68,6 +68,12 @@ func TestBlock_ExpandRaw(t *testing.T) {
 	if err != nil || bytes != 2*size {
 		t.Errorf("Expand = %d, %v", bytes, err)
 	}
+	bytes, err = b.Expand(ctx, fresh(volume.Ext4), n.Path("device"), 0) // a caller that does not know how it is used
+	if err != nil || bytes != 2*size {
+		t.Errorf("Expand without knowing that it is raw = %d, %v", bytes, err)
+	}
+	_, err = b.Expand(ctx, raw(), n.Mkdir("empty"), 0)
+	wantKind(t, err, fault.NotFound)
 }
 
 func TestBlock_ExpandOfWhatCannotGrow(t *testing.T) {

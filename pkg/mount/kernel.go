@@ -62,7 +62,7 @@ func mountFS(node, fsType string, options []string, point string) error {
 	if err != nil {
 		return kernelError("mount", node, err)
 	}
-	defer unix.Close(fs)
+	defer func() { _ = unix.Close(fs) }()
 	attrs, err := configure(fs, node, options)
 	if err != nil {
 		return err
@@ -74,7 +74,7 @@ func mountFS(node, fsType string, options []string, point string) error {
 	if err != nil {
 		return mountError(fs, node, err)
 	}
-	defer unix.Close(tree)
+	defer func() { _ = unix.Close(tree) }()
 	return place(tree, point)
 }
 
@@ -143,7 +143,7 @@ func bind(source, target string, readOnly bool) error {
 	if err != nil {
 		return kernelError("bind", source, err)
 	}
-	defer unix.Close(tree)
+	defer func() { _ = unix.Close(tree) }()
 	if readOnly {
 		attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
 		if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH, &attr); err != nil {
@@ -158,7 +158,7 @@ func place(tree int, point string) error {
 	if err != nil {
 		return kernelError("open mount point", point, err)
 	}
-	defer unix.Close(at)
+	defer func() { _ = unix.Close(at) }()
 	err = unix.MoveMount(tree, "", at, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
 	return kernelError("mount on", point, err)
 }
@@ -196,7 +196,7 @@ func alive(path string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	_, err = f.Readdirnames(1)
 	if err != nil && !isErrno(err, unix.EIO, unix.ESTALE, unix.ENOTCONN) { // io.EOF: empty
 		return nil

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -84,7 +85,7 @@ func probeBlank(node string) (content, error) {
 	if err != nil {
 		return content{}, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	size, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
 		return content{}, err
@@ -112,16 +113,20 @@ func probeBlank(node string) (content, error) {
 	return content{}, nil
 }
 
-// exclusive proves that nobody on this host has the disk mounted or is changing it, in any mount namespace.
+// exclusive proves that nobody on this host has the disk mounted or is changing it, in any mount namespace. It waits a
+// moment, since a mkfs that a killed node plugin began may still be at work.
 func (b *Block) exclusive(ctx context.Context, t *task, d device) error {
-	err := t.run(ctx, "open", d.node, func() error {
-		f, err := os.OpenFile(d.node, os.O_RDWR|unix.O_EXCL, 0)
-		if err != nil {
-			return err
-		}
-		return f.Close()
+	busy := func(err error) bool { return errors.Is(err, unix.EBUSY) }
+	err := poll(ctx, min(b.deviceWait, 10*time.Second), busy, func(ctx context.Context) error {
+		return t.run(ctx, "open", d.node, func() error {
+			f, err := os.OpenFile(d.node, os.O_RDWR|unix.O_EXCL, 0)
+			if err != nil {
+				return err
+			}
+			return f.Close()
+		})
 	})
-	if errors.Is(err, unix.EBUSY) {
+	if busy(err) {
 		return fault.New(fault.InUse, "open", d.node, "the disk is mounted in another mount namespace or in use by another process on this node; find it with lsblk and fuser")
 	}
 	return fault.Wrap("open", d.node, err)

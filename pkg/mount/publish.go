@@ -213,7 +213,7 @@ func (b *Block) guardRaw(ctx context.Context, t *task, d device, target string, 
 		if err != nil {
 			return err
 		}
-		defer f.Close()
+		defer func() { _ = f.Close() }()
 		is, err := unix.IoctlGetInt(int(f.Fd()), unix.BLKROGET)
 		if err != nil || (is != 0) == readOnly {
 			return err
@@ -242,7 +242,7 @@ func setReadOnly(d device, flag int) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	return kernelError("guard", d.node, unix.IoctlSetPointerInt(int(f.Fd()), unix.BLKROSET, flag))
 }
 

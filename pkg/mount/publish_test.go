@@ -155,6 +155,7 @@ func TestBlock_RawDevice(t *testing.T) {
 	must(t, b.Unpublish(ctx, handle, target))
 	must(t, b.Unpublish(ctx, handle, target))
 	must(t, b.Unstage(ctx, handle, staging))
+	must(t, b.Unstage(ctx, handle, n.Path("no/such/path")))
 	if _, err := os.Lstat(target); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the target is left: %v", err)
 	}
@@ -202,4 +203,6 @@ func TestBlock_Stats(t *testing.T) {
 	wantKind(t, err, fault.NotFound)
 	_, err = b.Stats(ctx, handle2, staging)
 	wantKind(t, err, fault.NotFound, handle2)
+	_, err = b.Stats(ctx, handle, n.Path("no/such/path"))
+	wantKind(t, err, fault.NotFound)
 }

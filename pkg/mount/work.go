@@ -99,3 +99,29 @@ func soon(ctx context.Context, limit time.Duration) (context.Context, context.Ca
 	}
 	return context.WithTimeout(ctx, limit)
 }
+
+// poll repeats try, ever more slowly, as long as again says so of its error, and returns the last such error when the
+// time is over.
+func poll(ctx context.Context, limit time.Duration, again func(error) bool, try func(context.Context) error) error {
+	ctx, cancel := soon(ctx, limit)
+	defer cancel()
+	var last error
+	for pause := 50 * time.Millisecond; ; pause = min(pause*3/2, time.Second) {
+		err := try(ctx)
+		switch {
+		case err != nil && again(err):
+			last = err
+		case ctx.Err() != nil && last != nil: // the end of time cut this try short
+			return last
+		default:
+			return err
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return last
+		}
+	}
+}

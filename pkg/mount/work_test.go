@@ -19,8 +19,8 @@ func TestBlock_AHangingToolDoesNotHangTheCall(t *testing.T) {
 	n.Attach(serial, size)
 	b := newBlock(n)
 	dir := t.TempDir()
-	go_ := filepath.Join(dir, "go")
-	script := "#!/bin/sh\nwhile [ ! -e " + go_ + " ]; do sleep 0.05; done\nexec /usr/sbin/mkfs.ext4 \"$@\"\n"
+	resume := filepath.Join(dir, "resume")
+	script := "#!/bin/sh\nwhile [ ! -e " + resume + " ]; do sleep 0.05; done\nexec /usr/sbin/mkfs.ext4 \"$@\"\n"
 	must(t, os.WriteFile(filepath.Join(dir, "mkfs.ext4"), []byte(script), 0o700))
 	b.tools.dirs = append([]string{dir}, b.tools.dirs...)
 
@@ -38,12 +38,38 @@ func TestBlock_AHangingToolDoesNotHangTheCall(t *testing.T) {
 		wantKind(t, b.Drain(ctx), fault.Pending)
 	})
 	t.Run("what it began is finished and found", func(t *testing.T) {
-		write(t, go_, "")
+		write(t, resume, "")
 		must(t, b.Drain(t.Context()))
 		plan := fresh(volume.Ext4)
 		plan.MayFormat = false
 		must(t, b.Stage(t.Context(), plan, n.Path("staging")))
 	})
+}
+
+func TestBlock_ConcurrentCallsForOneVolume(t *testing.T) {
+	n := mounttest.NewNode(t)
+	n.Attach(serial, size)
+	b, staging, target := newBlock(n), n.Mkdir("staging"), n.Path("target")
+	each := func(call func() error) {
+		t.Helper()
+		results := make(chan error)
+		for range 6 {
+			go func() { results <- call() }()
+		}
+		for range 6 {
+			if err := <-results; err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	each(func() error { return b.Stage(t.Context(), fresh(volume.XFS), staging) })
+	each(func() error { return b.Publish(t.Context(), fresh(volume.XFS), staging, target, false) })
+	if s, p := mountsAt(t, staging), mountsAt(t, target); s != 1 || p != 1 {
+		t.Errorf("%d mounts at the staging path and %d at the target", s, p)
+	}
+	each(func() error { return b.Unpublish(t.Context(), handle, target) })
+	each(func() error { return b.Unstage(t.Context(), handle, staging) })
+	must(t, b.Drain(t.Context()))
 }
 
 func TestToolbox_ErrorsCarryExitCodeAndOutput(t *testing.T) {

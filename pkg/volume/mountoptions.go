@@ -224,7 +224,6 @@ func isContext(v string) bool {
 	if len(v)-len(inner) == 1 || len(v) == len(inner) && strings.Contains(v, ",") {
 		return false
 	}
-	return strings.Count(inner, ":") >= 2 && !strings.ContainsFunc(inner, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_:.,-", r))
-	})
+	const allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_:.,-"
+	return strings.Count(inner, ":") >= 2 && strings.Trim(inner, allowed) == ""
 }

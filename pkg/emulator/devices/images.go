@@ -111,7 +111,7 @@ func (t *Tree) Copy(ctx context.Context, fromID, toID string, sizeBytes int64) e
 		return nil
 	}
 	tmp := t.image(toID) + ".new"
-	defer os.Remove(tmp)
+	defer func() { _ = os.Remove(tmp) }()
 	for range copyPasses {
 		before, err := t.settle(fromID)
 		if err != nil {
@@ -149,12 +149,12 @@ func copySparse(ctx context.Context, from, to string, sizeBytes int64) error {
 	if err != nil {
 		return err
 	}
-	defer src.Close()
+	defer func() { _ = src.Close() }()
 	dst, err := os.OpenFile(to, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	defer dst.Close()
+	defer func() { _ = dst.Close() }()
 	size, err := src.Seek(0, io.SeekEnd)
 	if err != nil {
 		return err

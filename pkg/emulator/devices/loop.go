@@ -38,12 +38,12 @@ func configureLoop(ctx context.Context, image string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	control, err := os.OpenFile(loopControl, os.O_RDWR, 0)
 	if err != nil {
 		return 0, err
 	}
-	defer control.Close()
+	defer func() { _ = control.Close() }()
 	for ctx.Err() == nil {
 		n, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
 		if err != nil {
@@ -63,7 +63,7 @@ func bindLoop(n int, file *os.File) error {
 	if err != nil {
 		return err
 	}
-	defer dev.Close()
+	defer func() { _ = dev.Close() }()
 	config := unix.LoopConfig{Fd: uint32(file.Fd()), Size: sectorSize}
 	copy(config.Info.File_name[:len(config.Info.File_name)-1], filepath.Base(file.Name()))
 	if err := unix.IoctlLoopConfigure(int(dev.Fd()), &config); err != nil {
@@ -79,7 +79,7 @@ func backs(n int, image string) bool {
 	if err != nil {
 		return false
 	}
-	defer dev.Close()
+	defer func() { _ = dev.Close() }()
 	return fdBacks(dev, image)
 }
 
@@ -120,7 +120,7 @@ func loopBytes(n int) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer dev.Close()
+	defer func() { _ = dev.Close() }()
 	return dev.Seek(0, 2)
 }
 
@@ -131,7 +131,7 @@ func syncLoop(n int) error {
 	if err != nil {
 		return err
 	}
-	defer dev.Close()
+	defer func() { _ = dev.Close() }()
 	return dev.Sync()
 }
 
@@ -140,7 +140,7 @@ func growLoop(n int) error {
 	if err != nil {
 		return err
 	}
-	defer dev.Close()
+	defer func() { _ = dev.Close() }()
 	return unix.IoctlSetInt(int(dev.Fd()), unix.LOOP_SET_CAPACITY, 0)
 }
 
@@ -189,7 +189,7 @@ func keepLoop(n int, image string) error {
 	if err != nil {
 		return err
 	}
-	defer dev.Close()
+	defer func() { _ = dev.Close() }()
 	if !fdBacks(dev, image) {
 		return nil
 	}
@@ -210,7 +210,7 @@ func clearLoop(n int, image string) error {
 	if err != nil {
 		return err
 	}
-	defer dev.Close()
+	defer func() { _ = dev.Close() }()
 	info, err := unix.IoctlLoopGetStatus64(int(dev.Fd()))
 	if errors.Is(err, unix.ENXIO) {
 		return nil

@@ -182,7 +182,7 @@ func (d nvmeTree) directory(dir string, files map[string]string) error {
 		if target, err = os.MkdirTemp(string(d), "new-"); err != nil {
 			return err
 		}
-		defer os.RemoveAll(target)
+		defer func() { _ = os.RemoveAll(target) }()
 		if err := os.Chmod(target, 0o755); err != nil {
 			return err
 		}

@@ -63,7 +63,7 @@ func New(stateDir string) (*Tree, error) {
 func checkNodes(dir string) error {
 	hint := "the emulator's loop devices need root and a state directory on a file system without nodev; choose another --state-dir or use --devices=none"
 	probe := filepath.Join(dir, ".node-check")
-	defer os.Remove(probe)
+	defer func() { _ = os.Remove(probe) }()
 	_ = os.Remove(probe)
 	if err := unix.Mknod(probe, unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))); err != nil {
 		return fmt.Errorf("state directory %s: cannot make a device node: %w; %s", dir, err, hint)

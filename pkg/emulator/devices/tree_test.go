@@ -92,7 +92,7 @@ func writeAt(t *testing.T, path string, content []byte, off int64) *os.File {
 
 func run(t *testing.T, name string, args ...string) {
 	t.Helper()
-	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput(); err != nil {
 		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
 	}
 }
@@ -222,7 +222,7 @@ func TestTree_CopyKeepsBytesAndHoles(t *testing.T) {
 	}
 	f, err := os.Open(tree.image(vol2))
 	must(t, err)
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	got := make([]byte, len(data))
 	_, err = f.ReadAt(got, 100*mib)
 	must(t, err)
@@ -263,7 +263,7 @@ func TestTree_GrowIsSeenByTheDevice(t *testing.T) {
 	must(t, tree.Grow(t.Context(), vol, 4*mib)) // never smaller
 	f, err := os.Open(node)
 	must(t, err)
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if size, _ := f.Seek(0, io.SeekEnd); size != 16*mib {
 		t.Errorf("the device has %d bytes", size)
 	}

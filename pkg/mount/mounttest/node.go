@@ -160,7 +160,7 @@ func (d *Disk) Sum() [sha256.Size]byte {
 	must(d.n.t, d.loop.Sync())
 	f, err := os.Open(d.Image)
 	must(d.n.t, err)
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	hash, zeros, block := sha256.New(), make([]byte, 4096), make([]byte, 4096)
 	for end := int64(0); ; {
 		start, err := f.Seek(end, unix.SEEK_DATA)
@@ -192,10 +192,10 @@ func openLoop(t testing.TB, image string) *os.File {
 	t.Helper()
 	file, err := os.OpenFile(image, os.O_RDWR, 0)
 	must(t, err)
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
 	must(t, err)
-	defer control.Close()
+	defer func() { _ = control.Close() }()
 	for range 100 {
 		number, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
 		must(t, err)
@@ -218,7 +218,7 @@ func openLoop(t testing.TB, image string) *os.File {
 // Run runs a tool and fails the test if the tool fails.
 func Run(t testing.TB, name string, args ...string) string {
 	t.Helper()
-	out, err := exec.Command(name, args...).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
 	}

@@ -1,0 +1,61 @@
+package mount
+
+import (
+	"context"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/diskbridge/diskbridge/pkg/fault"
+)
+
+// Stats is how full a volume is.
+type Stats struct {
+	Raw                                      bool // only TotalBytes is known
+	TotalBytes, UsedBytes, AvailableBytes    int64
+	TotalInodes, UsedInodes, AvailableInodes int64 // zero where the file system has no fixed number (btrfs)
+}
+
+// Stats measures the volume at path, a staging or a target path. Kinds: NotFound (nothing is mounted there, or another
+// disk), Unavailable (the mount no longer answers), UnknownOutcome (deadline).
+func (b *Block) Stats(ctx context.Context, handle, path string) (Stats, error) {
+	var s Stats
+	err := b.work(ctx, "measure", handle, func(t *task) error {
+		point, e, raw, err := b.seen(ctx, t, path)
+		if err != nil {
+			return err
+		}
+		if _, err := b.owned(e, handle, point); err != nil {
+			return fault.New(fault.NotFound, "check mount", point, "%s is mounted there, and not volume %s", e.source, handle)
+		}
+		return t.run(ctx, "measure", point, func() (err error) {
+			s, err = statsAt(point, raw)
+			if corrupted(err) {
+				err = &fault.Error{Op: "measure", Subject: point, Kind: fault.Unavailable, Message: "the mount no longer answers", Err: err}
+			}
+			return err
+		})
+	})
+	if err != nil {
+		return Stats{}, err
+	}
+	return s, nil
+}
+
+func statsAt(point string, raw bool) (Stats, error) {
+	if raw {
+		size, err := device{node: point}.bytes()
+		return Stats{Raw: true, TotalBytes: size}, err
+	}
+	if err := alive(point); err != nil {
+		return Stats{}, err
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(point, &st); err != nil {
+		return Stats{}, err
+	}
+	block := st.Frsize
+	return Stats{
+		TotalBytes: int64(st.Blocks) * block, UsedBytes: int64(st.Blocks-st.Bfree) * block, AvailableBytes: int64(st.Bavail) * block,
+		TotalInodes: int64(st.Files), UsedInodes: int64(st.Files - st.Ffree), AvailableInodes: int64(st.Ffree),
+	}, nil
+}
