@@ -124,8 +124,8 @@ func (s *Node) NodeUnpublishVolume(ctx context.Context, r *csipb.NodeUnpublishVo
 // NodeExpandVolume grows the file system to its device and checks that it grew.
 func (s *Node) NodeExpandVolume(ctx context.Context, r *csipb.NodeExpandVolumeRequest) (*csipb.NodeExpandVolumeResponse, error) {
 	const op = "expand on node"
-	if err := first(checkString("volume_id", r.GetVolumeId()), checkPath("volume_path", r.GetVolumePath(), s.PathRoot)); err != nil {
-		return nil, invalid(op, "%v", err)
+	if err := s.checkVolumePath(op, r.GetVolumeId(), r.GetVolumePath()); err != nil {
+		return nil, err
 	}
 	capability := r.GetVolumeCapability()
 	if capability == nil { // the field is optional here
@@ -151,8 +151,8 @@ func (s *Node) NodeExpandVolume(ctx context.Context, r *csipb.NodeExpandVolumeRe
 
 // NodeGetVolumeStats answers what the file system or device at a path holds.
 func (s *Node) NodeGetVolumeStats(ctx context.Context, r *csipb.NodeGetVolumeStatsRequest) (*csipb.NodeGetVolumeStatsResponse, error) {
-	if err := first(checkString("volume_id", r.GetVolumeId()), checkPath("volume_path", r.GetVolumePath(), s.PathRoot)); err != nil {
-		return nil, invalid("get stats", "%v", err)
+	if err := s.checkVolumePath("get stats", r.GetVolumeId(), r.GetVolumePath()); err != nil {
+		return nil, err
 	}
 	st, err := s.Stager.Stats(ctx, r.GetVolumeId(), r.GetVolumePath())
 	if err != nil {
@@ -167,6 +167,20 @@ func (s *Node) NodeGetVolumeStats(ctx context.Context, r *csipb.NodeGetVolumeSta
 		})
 	}
 	return out, nil
+}
+
+// checkVolumePath checks where a caller says that a volume is. A path that cannot be
+// one of ours is NotFound: no volume of ours is there (CSI specification,
+// NodeGetVolumeStats and NodeExpandVolume errors).
+func (s *Node) checkVolumePath(op, handle, path string) error {
+	err := checkPath("volume_path", path, s.PathRoot)
+	if idErr := checkString("volume_id", handle); idErr != nil || path == "" {
+		return invalid(op, "%v", first(idErr, err))
+	}
+	if err != nil {
+		return fault.New(fault.NotFound, op, handle, "%v", err)
+	}
+	return nil
 }
 
 // plan checks the fields that say what to do with which volume.
