@@ -37,31 +37,31 @@ func errorf(t ErrorType, format string, args ...any) *Error {
 	return &Error{Type: t, Message: fmt.Sprintf(format, args...)}
 }
 
-// outcome is what the Director is told about a kind of failure.
-type outcome struct {
+// Outcome is what the Director is told about a kind of failure.
+type Outcome struct {
 	Type      ErrorType
 	OKToRetry bool
 }
 
-// outcomeOf is the one table from fault.Kind to BOSH. Repeating is only called
+// OutcomeOf is the one table from fault.Kind to BOSH. Repeating is only called
 // good where nothing was done yet or the work is known to go on: create_disk
 // and snapshot_disk are not idempotent, so an unknown outcome is not repeated.
-func outcomeOf(kind fault.Kind) outcome {
+func OutcomeOf(kind fault.Kind) Outcome {
 	switch kind {
 	case fault.Invalid:
-		return outcome{Type: CPIError}
+		return Outcome{Type: CPIError}
 	case fault.NotFound:
-		return outcome{Type: DiskNotFound}
+		return Outcome{Type: DiskNotFound}
 	case fault.Conflict, fault.InUse, fault.OutOfRange, fault.Denied, fault.UnknownOutcome:
-		return outcome{Type: CloudError}
+		return Outcome{Type: CloudError}
 	case fault.Limit:
-		return outcome{Type: NoDiskSpace, OKToRetry: true}
+		return Outcome{Type: NoDiskSpace, OKToRetry: true}
 	case fault.Pending, fault.Unavailable:
-		return outcome{Type: CloudError, OKToRetry: true}
+		return Outcome{Type: CloudError, OKToRetry: true}
 	case fault.Unsupported:
-		return outcome{Type: NotSupported}
+		return Outcome{Type: NotSupported}
 	default: // fault.Internal
-		return outcome{Type: CPIError}
+		return Outcome{Type: CPIError}
 	}
 }
 
@@ -72,7 +72,7 @@ func errorOf(err error) *Error {
 		return own
 	}
 	kind := fault.KindOf(err)
-	o := outcomeOf(kind)
+	o := OutcomeOf(kind)
 	if kind == fault.NotFound && missingVM(err) {
 		o.Type = VMNotFound
 	}

@@ -129,7 +129,7 @@ func TestServe_SaysThatItCouldNotWrite(t *testing.T) {
 }
 
 func TestErrorOf_EveryKind(t *testing.T) {
-	want := map[fault.Kind]outcome{
+	want := map[fault.Kind]Outcome{
 		fault.Internal:       {"Bosh::Clouds::CpiError", false},
 		fault.Invalid:        {"Bosh::Clouds::CpiError", false},
 		fault.NotFound:       {"Bosh::Clouds::DiskNotFound", false},
