@@ -63,9 +63,10 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		options: o, profile: profile, faults: faults.New(o.Seed), buckets: throttle.NewBuckets(), counts: throttle.NewCounts(),
 		logger: klog.FromContext(ctx), imds: map[string]string{},
 	}
-	if err := s.open(); err != nil {
+	if s.store, err = s.openStore(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start emulator: %w", err), o.Storage.Close())
 	}
+	s.makeServices()
 	running, stop := context.WithCancel(klog.NewContext(context.WithoutCancel(ctx), s.logger))
 	s.stop = stop
 	if err := s.run(ctx, running); err != nil {
@@ -75,19 +76,17 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	return s, nil
 }
 
-// open reads the state and makes the services over it.
-func (s *Server) open() error {
-	o := s.options
-	dir := o.StateDir
+func (s *Server) openStore() (*store.Store, error) {
+	dir := s.options.StateDir
 	if dir != "" {
 		dir = filepath.Join(dir, "state") // beside what the disks keep there
 	}
-	var err error
-	s.store, err = store.Open(store.Options{Dir: dir, Now: o.Clock.Now, Window: s.profile.Window, Seed: o.Seed})
-	if err != nil {
-		return err
-	}
-	o.Clock.Advance(s.store.Started().Sub(o.Clock.Now())) // an earlier run's time was ahead of the machine's
+	return store.Open(store.Options{Dir: dir, Now: s.options.Clock.Now, Window: s.profile.Window, Seed: s.options.Seed})
+}
+
+// makeServices makes the services over the state.
+func (s *Server) makeServices() {
+	o := s.options
 	s.life = lifecycle.New(s.store, o.Storage, o.Clock, s.profile.Times)
 	s.signatures = wire.NewSignatures(o.AccessKeyID, o.SecretAccessKey, wire.Identity{
 		ARN: "arn:aws:iam::" + o.AccountID + ":user/emulator", UserID: "AIDA00000000000000000",
@@ -101,14 +100,17 @@ func (s *Server) open() error {
 	})
 	s.kms = kms.New(kms.Config{Store: s.store, Clock: o.Clock, Account: o.AccountID, Region: o.Region})
 	s.sts = sts.New(sts.Config{Signatures: s.signatures, Account: o.AccountID, Now: time.Now, Unique: s.requestID})
+}
+
+// run brings the state, instances and devices up, then answers.
+func (s *Server) run(ctx, running context.Context) error {
+	s.options.Clock.Advance(s.store.Started().Sub(s.options.Clock.Now())) // an earlier run's time was ahead of the machine's
 	if err := s.kms.EnsureDefaultKey(); err != nil {
 		return err
 	}
-	return s.ensurePublicSnapshots()
-}
-
-// run brings instances and devices up, then answers.
-func (s *Server) run(ctx, running context.Context) error {
+	if err := s.ensurePublicSnapshots(); err != nil {
+		return err
+	}
 	if err := s.life.Resume(ctx); err != nil {
 		return err
 	}
@@ -172,7 +174,7 @@ func (s *Server) Close() error {
 	closing.Wait()
 	s.stop()
 	s.group.Wait()
-	return errors.Join(s.store.SaveClock(), s.options.Storage.Close())
+	return errors.Join(s.options.Storage.Close(), s.store.Close())
 }
 
 // requestID is a fresh id in the form of a UUID.

@@ -2,6 +2,7 @@ package ec2
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -79,10 +80,11 @@ func (s *Service) createSnapshot(ctx context.Context, p *wire.Params) (any, erro
 	if err != nil {
 		return nil, err
 	}
-	if made, err = s.takeSnapshot(ctx, made); err != nil {
+	item := s.snapshotItem(made)
+	if err := s.takeSnapshot(ctx, made.ID); err != nil {
 		return nil, err
 	}
-	return s.snapshotItem(made), nil
+	return item, nil
 }
 
 // newSnapshot adds a snapshot within the running update; its bytes are still to be copied.
@@ -95,21 +97,13 @@ func (s *Service) newSnapshot(v *store.Volume, description string, tags map[stri
 	return snap
 }
 
-// takeSnapshot copies the bytes as they are now and answers the snapshot as it was then: pending.
-func (s *Service) takeSnapshot(ctx context.Context, snap *store.Snapshot) (*store.Snapshot, error) {
-	if err := s.Life.PrepareSnapshot(ctx, snap.ID); err != nil {
-		if err := s.Store.Update(func() error { s.Store.Snapshots.Drop(snap.ID); return nil }); err != nil {
-			return nil, err
-		}
-		return nil, err
+// takeSnapshot copies the bytes as they are now. The snapshot's answer is made before: pending, whatever comes of it.
+func (s *Service) takeSnapshot(ctx context.Context, id string) error {
+	if err := s.Life.PrepareSnapshot(ctx, id); err != nil {
+		return errors.Join(err, s.Store.Update(func() error { s.Store.Snapshots.Drop(id); return nil }))
 	}
-	s.Store.Read(func() {
-		if v, ok := s.Store.Snapshots.Get(snap.ID); ok {
-			snap = v
-		}
-	})
-	s.Life.Step(context.WithoutCancel(ctx), store.Snapshots, snap.ID)
-	return snap, nil
+	s.Life.Step(context.WithoutCancel(ctx), store.Snapshots, id)
+	return nil
 }
 
 // createSnapshots takes one snapshot of each volume of an instance:
@@ -157,12 +151,12 @@ func (s *Service) createSnapshots(ctx context.Context, p *wire.Params) (any, err
 	}
 	var items []snapshotItem
 	for _, snap := range made {
-		if snap, err = s.takeSnapshot(ctx, snap); err != nil {
-			return nil, err
-		}
 		item := s.snapshotItem(snap)
 		item.State, item.Status = item.Status, ""
 		items = append(items, item)
+		if err := s.takeSnapshot(ctx, snap.ID); err != nil {
+			return nil, err
+		}
 	}
 	return struct {
 		Items []snapshotItem `xml:"snapshotSet>item"`

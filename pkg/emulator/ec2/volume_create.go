@@ -2,6 +2,7 @@ package ec2
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/diskbridge/diskbridge/pkg/emulator/store"
@@ -128,19 +129,11 @@ func (s *Service) addVolume(ctx context.Context, p *wire.Params, w *wanted, comp
 		return prior, err
 	}
 	if err := s.Life.PrepareVolume(ctx, v.ID); err != nil {
-		return nil, s.takeBack(v, err)
+		// Forget it, so that its token can be used again.
+		return nil, errors.Join(err, s.Store.Update(func() error { s.Store.Volumes.Drop(v.ID); return nil }))
 	}
 	s.Life.Step(context.WithoutCancel(ctx), store.Volumes, v.ID)
 	return v, nil
-}
-
-// takeBack forgets a volume whose bytes could not be made, so that its token can be used again.
-func (s *Service) takeBack(v *store.Volume, cause error) error {
-	err := s.Store.Update(func() error { s.Store.Volumes.Drop(v.ID); return nil })
-	if err != nil {
-		return err
-	}
-	return cause
 }
 
 // priorVolume is the volume that the token made, also if it is no more:

@@ -163,10 +163,10 @@ func (s *Service) deleteVolume(ctx context.Context, p *wire.Params) (any, error)
 	return simpleResult{true}, nil
 }
 
-// percent is how far now is between two times.
+// percent is how far now is between two times, at most 99.
 func percent(from, to, now time.Time) int {
 	if whole := to.Sub(from); whole > 0 {
 		return max(0, min(99, int(100*now.Sub(from)/whole)))
 	}
-	return 99
+	return 0
 }

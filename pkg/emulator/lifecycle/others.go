@@ -23,7 +23,7 @@ func (e *Engine) PrepareSnapshot(ctx context.Context, id string) error {
 	change := e.After(e.times.Snapshot, store.Completed, "snapshot", id)
 	return e.store.Update(func() error {
 		if s, ok := e.store.Snapshots.Edit(id); ok {
-			s.Prepared, s.Started, s.Change = true, e.clock.Now(), change
+			s.Prepared, s.Change = true, change
 		}
 		return nil
 	})

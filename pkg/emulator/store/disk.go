@@ -8,10 +8,39 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // disk keeps one JSON file per record: DIR/KIND/ID.json. An empty dir keeps nothing.
-type disk struct{ dir string }
+type disk struct {
+	dir  string
+	lock *os.File // held while the disk is open, so that nobody else writes there
+}
+
+func openDisk(dir string) (disk, error) {
+	if dir == "" {
+		return disk{}, nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return disk{}, err
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return disk{}, err
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return disk{}, errors.Join(fmt.Errorf("%s is used by another emulator: %w", dir, err), lock.Close())
+	}
+	return disk{dir: dir, lock: lock}, nil
+}
+
+func (d disk) close() error {
+	if d.lock == nil {
+		return nil
+	}
+	return d.lock.Close()
+}
 
 func (d disk) path(kind, id string) string { return filepath.Join(d.dir, kind, id+".json") }
 

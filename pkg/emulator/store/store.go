@@ -3,6 +3,7 @@ package store
 import (
 	"container/heap"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"strings"
@@ -70,27 +71,41 @@ type grave struct {
 	bury func()
 }
 
-// Open reads the state from its folder, or makes an empty one.
+// Open reads the state from its folder, or makes an empty one. Nobody else may use the folder until [Store.Close].
 func Open(o Options) (*Store, error) {
-	s := &Store{disk: disk{o.Dir}, now: o.Now, window: o.Window, seed: o.Seed, wake: make(chan struct{}, 1), tokens: map[string]string{}}
+	d, err := openDisk(o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("open state: %w", err)
+	}
+	s := &Store{disk: d, now: o.Now, window: o.Window, seed: o.Seed, wake: make(chan struct{}, 1), tokens: map[string]string{}}
 	s.Volumes = newTable[*Volume](s, Volumes)
 	s.Snapshots = newTable[*Snapshot](s, Snapshots)
 	s.Instances = newTable[*Instance](s, Instances)
 	s.Keys = newTable[*Key](s, Keys)
+	if err := s.load(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open state: %w", err), d.close())
+	}
+	return s, nil
+}
+
+func (s *Store) load() error {
 	for _, load := range []func() error{s.Volumes.load, s.Snapshots.load, s.Instances.load, s.Keys.load} {
 		if err := load(); err != nil {
-			return nil, fmt.Errorf("open state: %w", err)
+			return err
 		}
 	}
 	if err := readAll(s.disk, "boot", func(b boot) { s.boot = b }); err != nil {
-		return nil, fmt.Errorf("open state: %w", err)
+		return err
 	}
 	for _, v := range s.Volumes.All(Truth) {
 		s.noteToken(v)
 	}
 	s.boot.Number++
-	return s, s.saveClock()
+	return s.saveClock()
 }
+
+// Close notes the time and lets others use the folder.
+func (s *Store) Close() error { return errors.Join(s.SaveClock(), s.disk.close()) }
 
 // Started is the latest time that an earlier run on this folder is known to have seen; zero if there was none.
 func (s *Store) Started() time.Time { return s.boot.Now }

@@ -18,6 +18,11 @@ func open(t *testing.T, dir string, now *time.Time, window time.Duration) *store
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil && !errors.Is(err, os.ErrClosed) && !errors.Is(err, os.ErrNotExist) {
+			t.Error(err)
+		}
+	})
 	return s
 }
 
@@ -75,8 +80,15 @@ func TestStore_keepsWholeRecords(t *testing.T) {
 		Attachments:   []store.Attachment{{Instance: "i-1", Device: "d", State: store.Attaching, Since: now, Change: store.Change{To: store.Attached, At: now.Add(time.Second)}}},
 		Modifications: []store.Modification{{State: store.Completed, Started: now}},
 	}
-	put(t, open(t, dir, &now, 0), want)
 	s := open(t, dir, &now, 0)
+	put(t, s, want)
+	if _, err := store.Open(store.Options{Dir: dir, Now: time.Now}); err == nil {
+		t.Error("the folder was opened twice")
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir, &now, 0)
 	s.Read(func() {
 		got, ok := s.VolumeByToken("t")
 		if diff := cmp.Diff(want, got); !ok || diff != "" {
@@ -146,5 +158,8 @@ func TestStore_NewID(t *testing.T) {
 				seen[id] = true
 			}
 		})
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
