@@ -1,0 +1,88 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/diskbridge/diskbridge/cmd/diskbridge/sandbox"
+)
+
+// Options of a demo.
+type Options struct {
+	Bin     string    // folder with aws-emulator and diskbridge-csi
+	Profile string    // how fast the emulator's AWS is: instant, reference or realistic
+	Root    bool      // format and mount real file systems; false plays the controller half only
+	Out     io.Writer // where the story is told
+	Color   bool
+}
+
+// cleanupLimit is how long cleaning up may take after a failure or an interrupt.
+const cleanupLimit = time.Minute
+
+// Run plays the demo and cleans up after it, also when ctx ends. It returns nil
+// only if every step succeeded and nothing is left of it on this host.
+func Run(ctx context.Context, o Options) error {
+	dir, err := workDir(o.Root)
+	if err != nil {
+		return err
+	}
+	n := narrator{w: o.Out, color: o.Color}
+	s := &scene{narrator: n, options: o, dir: dir}
+	n.section("diskbridge demo, in %s", dir)
+
+	err = s.play(ctx)
+	cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupLimit)
+	defer cancel()
+	if err != nil {
+		n.failed(ctx, err, s.children)
+		n.section("Cleaning up")
+	}
+	if left := s.strike(cleanup, err != nil); left != nil {
+		if err == nil {
+			n.failed(cleanup, left, nil)
+		} else {
+			n.note("not all could be cleaned up: %v", left)
+		}
+		return errors.Join(err, left)
+	}
+	if err != nil {
+		n.note("nothing is left of it")
+	}
+	return err
+}
+
+// play is the whole story.
+func (s *scene) play(ctx context.Context) error {
+	start := time.Now()
+	if err := s.setUp(ctx); err != nil {
+		return err
+	}
+	life := s.lifeOnPaper
+	if s.options.Root {
+		life = s.lives
+	}
+	if err := life(ctx); err != nil {
+		return err
+	}
+	if err := s.nothingLeft(ctx); err != nil {
+		return err
+	}
+	s.section("All of it happened, and nothing is left. %.1f s", time.Since(start).Seconds())
+	return nil
+}
+
+// workDir makes a fresh folder with a short path (sockets go into it), where
+// device nodes work if they are needed.
+func workDir(devices bool) (string, error) {
+	for _, parent := range []string{os.TempDir(), "/var/tmp", "/var/lib"} {
+		if devices && !sandbox.AllowsDevices(parent) {
+			continue
+		}
+		return os.MkdirTemp(parent, "diskbridge-demo-")
+	}
+	return "", fmt.Errorf("neither %s nor /var/tmp nor /var/lib allow device nodes (nodev mounts); set TMPDIR to a folder that does", os.TempDir())
+}

@@ -1,0 +1,111 @@
+package deps
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// maxStripped bounds the driver as it ships, in bytes. Without method pruning it is several times larger.
+const maxStripped = 32 << 20
+
+// TestLinker_KeptOnlyTheCallsThatAreMade builds the binaries as they ship, but with symbols. reflect's MethodByName,
+// reached by a template package, makes the linker keep every exported method: all of EC2's 800 operations.
+func TestLinker_KeptOnlyTheCallsThatAreMade(t *testing.T) {
+	for _, tc := range []struct {
+		binary string
+		has    string // proves that the symbols are there to be read
+	}{
+		{"diskbridge-csi", "service/ec2.(*Client).DescribeVolumes"},
+		{"diskbridge-cpi", "pkg/cpi.Serve"},
+	} {
+		t.Run(tc.binary, func(t *testing.T) {
+			path := build(t, tc.binary)
+			symbols, err := exec.Command("go", "tool", "nm", path).Output()
+			if err != nil {
+				t.Fatalf("go tool nm: %v", err)
+			}
+			if !bytes.Contains(symbols, []byte(tc.has)) {
+				t.Errorf("%s has no symbol %s: this test reads the wrong thing", tc.binary, tc.has)
+			}
+			for _, unwanted := range []string{"service/ec2.(*Client).RunInstances", "service/ec2.(*Client).CreateVpc", "text/template.(*Template).Execute"} {
+				if bytes.Contains(symbols, []byte(unwanted)) {
+					t.Errorf("%s has %s: something turned off the linker's method pruning", tc.binary, unwanted)
+				}
+			}
+		})
+	}
+}
+
+func TestLinker_DriverStaysSmall(t *testing.T) {
+	info, err := os.Stat(build(t, "diskbridge-csi", "-ldflags", "-s -w"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("diskbridge-csi is %d MiB", info.Size()>>20)
+	if info.Size() > maxStripped {
+		t.Errorf("diskbridge-csi is %d MiB, more than %d", info.Size()>>20, maxStripped>>20)
+	}
+}
+
+func build(t *testing.T, binary string, flags ...string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), binary)
+	args := append([]string{"build", "-trimpath", "-tags", "grpcnotrace", "-o", path}, flags...)
+	cmd := exec.Command("go", append(args, "./cmd/"+binary)...)
+	cmd.Dir = "../.."
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go %s: %v\n%s", strings.Join(cmd.Args[1:], " "), err, out)
+	}
+	return path
+}
+
+// TestIAMPolicy_ListsTheCalls compares deploy/iam with the EC2 operations that the linker kept: exactly those that are called.
+func TestIAMPolicy_ListsTheCalls(t *testing.T) {
+	symbols, err := exec.Command("go", "tool", "nm", build(t, "diskbridge-csi")).Output()
+	if err != nil {
+		t.Fatalf("go tool nm: %v", err)
+	}
+	var called []string
+	for _, service := range []string{"ec2", "kms"} {
+		methods := regexp.MustCompile(`aws-sdk-go-v2/service/` + service + `\.\(\*Client\)\.([A-Z]\w+)\n`)
+		for _, m := range methods.FindAllSubmatch(symbols, -1) {
+			if name := string(m[1]); name != "Options" {
+				called = append(called, service+":"+name)
+			}
+		}
+	}
+	// EC2 makes these on the caller's behalf for customer managed keys
+	// (https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption-requirements.html).
+	called = append(called, "kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo")
+	text, err := os.ReadFile("../../deploy/iam/controller.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var policy struct {
+		Statement []struct{ Action []string }
+	}
+	if err := json.Unmarshal(text, &policy); err != nil {
+		t.Fatal(err)
+	}
+	var allowed []string
+	for _, s := range policy.Statement {
+		allowed = append(allowed, s.Action...)
+	}
+	for _, list := range []*[]string{&called, &allowed} {
+		slices.Sort(*list)
+		*list = slices.Compact(*list)
+	}
+	if diff := cmp.Diff(called, allowed); diff != "" {
+		t.Errorf("deploy/iam/controller.json differs from what the driver calls (- called, + allowed):\n%s", diff)
+	}
+}
