@@ -171,10 +171,17 @@ func (b *Backend) named(ctx context.Context, name string) (ec2.Volume, bool, err
 	}
 }
 
-// make calls CreateVolume and waits until the volume can be used.
+// maxGenerations bounds how many dead tokens one call leaves behind.
+const maxGenerations = 8
+
+// make calls CreateVolume and waits until the volume can be used. A token whose
+// volume is gone is answered with that dead volume for as long as EC2 remembers it;
+// then the next token is used.
 func (b *Backend) make(ctx context.Context, name string, spec ec2.VolumeSpec) (ec2.Volume, error) {
-	for generation := b.tokens.generation(name); ; generation++ {
+	first := b.tokens.generation(name)
+	for generation := first; ; generation++ {
 		spec.Token = volume.Token(b.opts.Owner.Cluster, name, fmt.Sprint(generation))
+		asked := time.Now()
 		made, err := b.api.CreateVolume(ctx, spec)
 		switch {
 		case fault.Is(err, fault.Conflict):
@@ -188,9 +195,10 @@ func (b *Backend) make(ctx context.Context, name string, spec ec2.VolumeSpec) (e
 		if !errors.Is(err, errVanished) {
 			return v, err
 		}
-		// The token now answers a dead volume for as long as EC2 remembers it.
 		b.tokens.burn(name, generation)
-		if time.Since(made.Created) < time.Minute {
+		// Clocks may differ by a little, so a volume counts as an earlier call's only
+		// where it is clearly older than this call.
+		if asked.Sub(made.Created) < 5*time.Second || generation-first == maxGenerations {
 			return v, err
 		}
 	}

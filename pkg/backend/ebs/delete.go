@@ -34,11 +34,11 @@ func (b *Backend) Delete(ctx context.Context, handle string) (kept string, err e
 	}
 	err = b.api.DeleteVolume(ctx, v.ID)
 	if fault.Is(err, fault.NotFound) {
-		absent, err := b.api.VolumeAbsent(ctx, v.ID)
-		if err == nil && !absent {
-			err = notVisibleYet(opDelete, v.ID)
-		}
-		return "", fault.Wrap(opDelete, v.ID, err)
+		err = b.goneOr(ctx, opDelete, v.ID, b.api.VolumeAbsent)
+	}
+	if err == nil { // should the name come again, its token would answer this volume
+		name := v.Tags[TagVolumeName]
+		b.tokens.burn(name, b.tokens.generation(name))
 	}
 	return "", fault.Wrap(opDelete, v.ID, err)
 }

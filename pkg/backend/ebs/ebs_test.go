@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
+
 	"github.com/diskbridge/diskbridge/pkg/backend"
 	"github.com/diskbridge/diskbridge/pkg/backend/backendtest"
 	"github.com/diskbridge/diskbridge/pkg/backend/ebs"
@@ -114,6 +116,19 @@ func (c *cloud) foreign(tags map[string]string) string {
 		c.t.Fatal(err)
 	}
 	return v.ID
+}
+
+// terminate ends an instance for ever, by the SDK: the driver itself never does.
+func (c *cloud) terminate(instance string) {
+	c.t.Helper()
+	session, err := aws.NewSession(c.t.Context(), aws.Options{})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	_, err = sdk.NewFromConfig(session.Config()).TerminateInstances(c.t.Context(), &sdk.TerminateInstancesInput{InstanceIds: []string{instance}})
+	if err != nil {
+		c.t.Fatal(err)
+	}
 }
 
 var writer = volume.Capability{Mode: volume.SingleNodeWriter, FSType: "ext4"}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/diskbridge/diskbridge/pkg/cloud/batch"
 	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
@@ -121,7 +122,8 @@ func heldElsewhere(v ec2.Volume, instance string) error {
 	}
 }
 
-// attach asks EC2 under one device name after the other until one is free.
+// attach asks EC2 under one device name after the other until one is free, and again
+// while EC2 does not know a volume or an instance everywhere yet.
 func (b *Backend) attach(ctx context.Context, v ec2.Volume, inst ec2.Instance) (map[string]string, error) {
 	for again := true; ; {
 		device, release, ok := b.devices.reserve(inst)
@@ -141,7 +143,7 @@ func (b *Backend) attach(ctx context.Context, v ec2.Volume, inst ec2.Instance) (
 	}
 }
 
-// attachAs asks EC2 for one device name; retry says that the name is taken.
+// attachAs asks EC2 for one device name; retry says that another try may succeed.
 func (b *Backend) attachAs(ctx context.Context, v ec2.Volume, inst ec2.Instance, device string) (out map[string]string, retry bool, err error) {
 	err = b.api.AttachVolume(ctx, v.ID, inst.ID, device)
 	switch code := fault.CodeOf(err); {
@@ -151,7 +153,7 @@ func (b *Backend) attachAs(ctx context.Context, v ec2.Volume, inst ec2.Instance,
 		b.devices.markTaken(inst.ID, device)
 		return nil, true, nil
 	case fault.Is(err, fault.NotFound):
-		return nil, false, b.unknownToAttach(ctx, v.ID, inst.ID)
+		return b.unknownToAttach(ctx, v.ID, inst.ID)
 	case code == "AttachmentLimitExceeded":
 		return nil, false, fault.Wrap(opPublish+" to node "+inst.ID, v.ID, err)
 	default:
@@ -161,21 +163,22 @@ func (b *Backend) attachAs(ctx context.Context, v ec2.Volume, inst ec2.Instance,
 	return out, false, err
 }
 
-// unknownToAttach finds out what AttachVolume's not-found answer is about.
-func (b *Backend) unknownToAttach(ctx context.Context, volumeID, instance string) error {
-	if absent, err := b.api.VolumeAbsent(ctx, volumeID); err != nil || absent {
-		if err == nil {
-			err = fault.New(fault.NotFound, opPublish, volumeID, "the volume does not exist")
+// unknownToAttach finds out what AttachVolume's not-found answer is about; retry
+// where both exist and EC2 only does not know it everywhere yet.
+func (b *Backend) unknownToAttach(ctx context.Context, id, instance string) (out map[string]string, retry bool, err error) {
+	for what, absent := range map[string]func(context.Context, string) (bool, error){id: b.api.VolumeAbsent, instance: b.api.InstanceAbsent} {
+		gone, err := absent(ctx, what)
+		if err != nil {
+			return nil, false, fault.Wrap(opPublish, what, err)
 		}
-		return err
-	}
-	if absent, err := b.api.InstanceAbsent(ctx, instance); err != nil || absent {
-		if err == nil {
-			err = fault.New(fault.NotFound, opPublish, instance, "the instance does not exist")
+		if gone {
+			return nil, false, fault.New(fault.NotFound, opPublish, what, "EC2 does not know it (any more)")
 		}
-		return err
 	}
-	return notVisibleYet(opPublish, volumeID)
+	if batch.Pause(ctx, 200*time.Millisecond) != nil {
+		return nil, false, notVisibleYet(opPublish, id)
+	}
+	return nil, true, nil
 }
 
 // awaitAttached waits until DescribeVolumes shows the attachment complete.

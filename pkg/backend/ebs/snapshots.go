@@ -104,11 +104,7 @@ func (b *Backend) DeleteSnapshot(ctx context.Context, id string) error {
 	}
 	err = b.api.DeleteSnapshot(ctx, id)
 	if fault.Is(err, fault.NotFound) {
-		absent, err := b.api.SnapshotAbsent(ctx, id)
-		if err == nil && !absent {
-			err = notVisibleYet(opDeleteSnapshot, id)
-		}
-		return fault.Wrap(opDeleteSnapshot, id, err)
+		return b.goneOr(ctx, opDeleteSnapshot, id, b.api.SnapshotAbsent)
 	}
 	return fault.Wrap(opDeleteSnapshot, id, err)
 }

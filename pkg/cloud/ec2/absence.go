@@ -34,29 +34,30 @@ func (c *Client) absent(ctx context.Context, id string, describe func(context.Co
 // maxAges bounds the memory of ages; forgetting one costs a second question.
 const maxAges = 20000
 
-// ages remembers when resources that this process saw were made.
+// ages remembers when this process first saw a resource. It is this machine's
+// monotonic clock that counts, not EC2's creation time: clocks differ.
 type ages struct {
-	mu      sync.Mutex
-	created map[string]time.Time
+	mu    sync.Mutex
+	first map[string]time.Time
 }
 
-func newAges() *ages { return &ages{created: map[string]time.Time{}} }
+func newAges() *ages { return &ages{first: map[string]time.Time{}} }
 
-func (a *ages) saw(id string, created time.Time) {
-	if id == "" || created.IsZero() {
-		return
-	}
+func (a *ages) saw(id string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.created) >= maxAges {
-		clear(a.created)
+	if _, known := a.first[id]; known {
+		return
 	}
-	a.created[id] = created
+	if len(a.first) >= maxAges {
+		clear(a.first)
+	}
+	a.first[id] = time.Now()
 }
 
 func (a *ages) olderThan(id string, age time.Duration) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	created, ok := a.created[id]
-	return ok && time.Since(created) > age
+	first, known := a.first[id]
+	return known && time.Since(first) > age
 }

@@ -65,7 +65,7 @@ func (c *Client) describeInstances(ctx context.Context, in *sdk.DescribeInstance
 	for _, r := range out.Reservations {
 		for _, i := range r.Instances {
 			list = append(list, toInstance(i))
-			c.ages.saw(sdkaws.ToString(i.InstanceId), sdkaws.ToTime(i.LaunchTime))
+			c.ages.saw(sdkaws.ToString(i.InstanceId))
 		}
 	}
 	return list, sdkaws.ToString(out.NextToken), nil

@@ -100,7 +100,7 @@ func (c *Client) describeSnapshots(ctx context.Context, in *sdk.DescribeSnapshot
 	list := make([]Snapshot, 0, len(out.Snapshots))
 	for _, s := range out.Snapshots {
 		list = append(list, toSnapshot(s))
-		c.ages.saw(sdkaws.ToString(s.SnapshotId), sdkaws.ToTime(s.StartTime))
+		c.ages.saw(sdkaws.ToString(s.SnapshotId))
 	}
 	return list, sdkaws.ToString(out.NextToken), nil
 }

@@ -105,7 +105,7 @@ func (c *Client) describeVolumes(ctx context.Context, in *sdk.DescribeVolumesInp
 	list := make([]Volume, 0, len(out.Volumes))
 	for _, v := range out.Volumes {
 		list = append(list, toVolume(v))
-		c.ages.saw(sdkaws.ToString(v.VolumeId), sdkaws.ToTime(v.CreateTime))
+		c.ages.saw(sdkaws.ToString(v.VolumeId))
 	}
 	return list, sdkaws.ToString(out.NextToken), nil
 }
