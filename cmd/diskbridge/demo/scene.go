@@ -157,8 +157,11 @@ func (s *scene) emulatorEmpty(ctx context.Context) (string, error) {
 	var left []string
 	err := poll(ctx, func() (bool, error) {
 		state, err := s.emulator.State(ctx)
+		if err != nil {
+			return false, err
+		}
 		left = state.Left()
-		return len(left) == 0, err
+		return len(left) == 0, nil
 	})
 	if len(left) > 0 {
 		return "", fmt.Errorf("still there: %s", strings.Join(left, ", "))
