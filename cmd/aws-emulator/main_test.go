@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -122,9 +123,8 @@ func (p *process) get(path string) string {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
+	if err = errors.Join(err, resp.Body.Close()); err != nil || resp.StatusCode != http.StatusOK {
 		p.t.Fatalf("%s: %d %s %v", path, resp.StatusCode, text, err)
 	}
 	return string(text)

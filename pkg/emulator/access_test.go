@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -38,12 +39,18 @@ func (c *cloud) post(signedAt time.Time, change func(*http.Request)) (int, strin
 
 func (c *cloud) send(r *http.Request) (int, string) {
 	c.t.Helper()
-	resp := must(http.DefaultClient.Do(r))(c)
-	defer resp.Body.Close()
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err := errors.Join(err, resp.Body.Close()); err != nil {
+		c.t.Fatal(err)
+	}
 	if strings.HasPrefix(r.URL.Path, "/_emulator/") == (resp.Header.Get(emulator.Header) != "") {
 		c.t.Errorf("%s has header %s: %q", r.URL, emulator.Header, resp.Header.Get(emulator.Header))
 	}
-	return resp.StatusCode, string(must(io.ReadAll(resp.Body))(c))
+	return resp.StatusCode, string(body)
 }
 
 func TestSignature_isChecked(t *testing.T) {
@@ -186,8 +193,14 @@ func TestIMDS_tokens(t *testing.T) {
 		t.Helper()
 		r := must(http.NewRequestWithContext(c.ctx, method, url+path, nil))(c)
 		r.Header.Set(header, value)
-		resp := must(http.DefaultClient.Do(r))(c)
-		return must(resp, resp.Body.Close())(c).StatusCode
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := resp.Body.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode
 	}
 	for _, row := range []struct {
 		method, path, header, value string

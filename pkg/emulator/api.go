@@ -64,6 +64,7 @@ func (s *Server) SetSpeed(speed float64) error {
 }
 
 // Reset drops all volumes and snapshots with their bytes, all faults, counts and throttles; instances and keys stay.
+// Calls that a fault holds end without an answer.
 func (s *Server) Reset(ctx context.Context) error {
 	s.faults.Clear()
 	if err := s.life.Wipe(ctx); err != nil {

@@ -104,6 +104,20 @@ func (c *cloud) advance(d time.Duration) {
 	}
 }
 
+// until waits for what happens in its own time.
+func (c *cloud) until(what string, done func() bool) {
+	c.t.Helper()
+	deadline, tick := time.After(10*time.Second), time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			c.t.Fatalf("still not so: %s", what)
+		}
+	}
+}
+
 // newVolume is a valid request; each change makes it another.
 func newVolume(changes ...func(*ec2.CreateVolumeInput)) *ec2.CreateVolumeInput {
 	in := &ec2.CreateVolumeInput{AvailabilityZone: aws.String("us-east-1a"), Size: aws.Int32(10), VolumeType: types.VolumeTypeGp3}

@@ -97,7 +97,7 @@ func TestFaults_hold(t *testing.T) {
 					_, err := c.ec2.CreateVolume(ctx, newVolume())
 					result <- err
 				}()
-				if err := c.WaitHeld(c.ctx, "CreateVolume"); err != nil {
+				if err := c.WaitHeld(ctx, "CreateVolume"); err != nil {
 					t.Fatal(err)
 				}
 				return result
@@ -122,6 +122,7 @@ func TestFaults_hold(t *testing.T) {
 			if err := <-killed; err == nil {
 				t.Error("a killed call succeeded")
 			}
+			c.until("the killed call is let go", func() bool { return len(c.Held()) == 0 })
 			if n := len(c.State().Volumes); n != 1+done {
 				t.Errorf("%d volumes after the caller was killed, want %d", n, 1+done)
 			}
@@ -130,7 +131,12 @@ func TestFaults_hold(t *testing.T) {
 			if err := c.Reset(c.ctx); err != nil {
 				t.Fatal(err)
 			}
-			<-reset
+			if err := <-reset; err == nil {
+				t.Error("a call that was held at a reset succeeded")
+			}
+			if n := len(c.State().Volumes); n != 0 {
+				t.Errorf("%d volumes after the reset, want none", n)
+			}
 			if live := c.Faults(); len(live) != 0 {
 				t.Errorf("faults after reset: %+v", live)
 			}
@@ -146,9 +152,7 @@ func TestFaults_delay(t *testing.T) {
 		_, err := c.ec2.CreateVolume(c.ctx, newVolume())
 		result <- err
 	}()
-	for len(c.Faults()) > 0 { // until the call has met it
-		c.advance(0)
-	}
+	c.until("the call has met the fault", func() bool { return len(c.Faults()) == 0 })
 	if n := len(c.State().Volumes); n != 0 {
 		t.Error("the call was not delayed")
 	}

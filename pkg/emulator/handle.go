@@ -21,6 +21,11 @@ const Header = "X-Diskbridge-Emulator"
 // maxBody is the largest request that is read, in bytes.
 const maxBody = 4 << 20
 
+// leastLatency is the least real time between reading a request and answering it. Over a loopback an answer can come
+// before AWS's SDK for Go has noticed that it sent all of its request; it then drops the connection, and with it the
+// rest of a long answer. No answer of AWS is as fast as that.
+const leastLatency = 2 * time.Millisecond
+
 // errNoReply says that the caller gets no answer.
 var errNoReply = errors.New("the reply is dropped")
 
@@ -46,13 +51,16 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the request body cannot be read", http.StatusBadRequest)
 		return
 	}
+	latency := time.NewTimer(leastLatency)
+	defer latency.Stop()
 	c, scope, scopeErr := s.readCall(r, body)
 	answer, err := any(nil), scopeErr
 	if err == nil {
 		answer, err = s.answer(r, c, scope)
 	}
 	s.count(c, err)
-	if errors.Is(err, errNoReply) || r.Context().Err() != nil {
+	<-latency.C
+	if errors.Is(err, errNoReply) || errors.Is(err, faults.ErrCleared) || r.Context().Err() != nil {
 		panic(http.ErrAbortHandler) // closes the connection
 	}
 	s.reply(w, c, answer, err)

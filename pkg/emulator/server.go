@@ -70,7 +70,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	running, stop := context.WithCancel(klog.NewContext(context.WithoutCancel(ctx), s.logger))
 	s.stop = stop
 	if err := s.run(ctx, running); err != nil {
-		return nil, errors.Join(fmt.Errorf("start emulator: %w", err), s.Close())
+		return nil, errors.Join(fmt.Errorf("start emulator: %w", err), s.Close()) //nolint:contextcheck // closing must work when the context has ended
 	}
 	s.logger.Info("This is an emulator, not AWS", "endpoint", s.endpoint, "profile", profile.Name, "stateDir", o.StateDir)
 	return s, nil

@@ -213,7 +213,9 @@ func TestServer_closeEndsHeldCalls(t *testing.T) {
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}
-	<-result
+	if err := <-result; err == nil {
+		t.Error("a held call succeeded")
+	}
 	resp, err := http.Get(c.Endpoint() + "/_emulator/calls")
 	if err == nil {
 		_, _ = io.Copy(io.Discard, resp.Body)

@@ -20,8 +20,8 @@ func TestClock_Wait(t *testing.T) {
 	hour := wait(t.Context(), begin.Add(time.Hour), nil)
 	c.Advance(59 * time.Minute)
 	select {
-	case <-hour:
-		t.Fatal("it returned too early")
+	case err := <-hour:
+		t.Fatalf("it returned too early: %v", err)
 	default:
 	}
 	c.Advance(time.Minute)

@@ -50,13 +50,14 @@ func readTags(items []*wire.Params) (map[string]string, error) {
 
 // tagSpecifications are the tags that a create call gives to resources of that type.
 func tagSpecifications(p *wire.Params, resource string) (map[string]string, error) {
+	var items []*wire.Params
 	for _, spec := range p.Items("TagSpecification") {
 		if t := spec.String("ResourceType"); t != resource {
 			return nil, wire.Errorf("InvalidParameterValue", "'%s' is not a valid taggable resource type for this operation.", t)
 		}
-		return readTags(spec.Items("Tag"))
+		items = append(items, spec.Items("Tag")...)
 	}
-	return map[string]string{}, nil
+	return readTags(items)
 }
 
 func (s *Service) createTags(_ context.Context, p *wire.Params) (any, error) {

@@ -2,6 +2,7 @@ package faults
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -92,8 +93,11 @@ type live struct {
 
 type hold struct {
 	Held
-	release chan struct{}
+	end chan error // takes one: nil to go on
 }
+
+// ErrCleared ends a held call when the faults are cleared.
+var ErrCleared = errors.New("the call was held when the faults were cleared")
 
 // New is an empty set; the seed fixes what probabilities do.
 func New(seed int64) *Set {
@@ -145,16 +149,16 @@ func (s *Set) Fire(operation string) Fired {
 	return fired
 }
 
-// Hold waits until the call is released; its error is that of the context, when the caller went away.
+// Hold waits until the call is released; its error is that of the context, when the caller went away, or [ErrCleared].
 func (s *Set) Hold(ctx context.Context, operation string, phase Effect, since time.Time) error {
-	h := &hold{Held{operation, phase, since}, make(chan struct{})}
+	h := &hold{Held{operation, phase, since}, make(chan error, 1)}
 	s.change(func() { s.held[h] = struct{}{} })
 	defer s.change(func() { delete(s.held, h) })
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-h.release:
-		return nil
+	case err := <-h.end:
+		return err
 	}
 }
 
@@ -192,25 +196,27 @@ func (s *Set) WaitHeld(ctx context.Context, operation string) error {
 }
 
 // Release lets the held calls of an operation go on ([Any]: all) and says how many there were.
-func (s *Set) Release(operation string) (released int) {
-	s.change(func() {
-		for h := range s.held {
-			if operation == Any || h.Operation == operation {
-				close(h.release)
-				delete(s.held, h)
-				released++
-			}
-		}
-	})
-	return released
-}
+func (s *Set) Release(operation string) int { return s.end(operation, nil) }
 
-// Clear drops all faults and releases all held calls.
+// Clear drops all faults and ends all held calls with [ErrCleared].
 func (s *Set) Clear() {
 	s.mu.Lock()
 	s.rules = nil
 	s.mu.Unlock()
-	s.Release(Any)
+	s.end(Any, ErrCleared)
+}
+
+func (s *Set) end(operation string, err error) (ended int) {
+	s.change(func() {
+		for h := range s.held {
+			if operation == Any || h.Operation == operation {
+				h.end <- err
+				delete(s.held, h)
+				ended++
+			}
+		}
+	})
+	return ended
 }
 
 func (s *Set) change(do func()) {

@@ -1,11 +1,11 @@
 package store
 
 import (
-	"container/heap"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -54,7 +54,7 @@ type Store struct {
 	seed   int64
 	boot   boot
 	ids    uint64
-	due    dueHeap
+	due    []Due // earliest first
 	wake   chan struct{}
 	graves []grave
 	tokens map[string]string // client token to volume
@@ -208,9 +208,11 @@ func (s *Store) TakeDue() (due []Due) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
-	for len(s.due) > 0 && !s.due[0].At.After(now) {
-		due = append(due, heap.Pop(&s.due).(Due))
+	n := 0
+	for n < len(s.due) && !s.due[n].At.After(now) {
+		n++
 	}
+	due, s.due = s.due[:n:n], s.due[n:]
 	return due
 }
 
@@ -235,26 +237,14 @@ func (s *Store) PutDue(d Due) {
 func (s *Store) Wake() <-chan struct{} { return s.wake }
 
 func (s *Store) push(d Due) {
-	heap.Push(&s.due, d)
-	if s.due[0] == d {
+	i, _ := slices.BinarySearchFunc(s.due, d, func(a, b Due) int { return a.At.Compare(b.At) })
+	s.due = slices.Insert(s.due, i, d)
+	if i == 0 {
 		select {
 		case s.wake <- struct{}{}:
 		default:
 		}
 	}
-}
-
-type dueHeap []Due
-
-func (h dueHeap) Len() int           { return len(h) }
-func (h dueHeap) Less(i, j int) bool { return h[i].At.Before(h[j].At) }
-func (h dueHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *dueHeap) Push(x any)        { *h = append(*h, x.(Due)) }
-func (h *dueHeap) Pop() any {
-	old := *h
-	d := old[len(old)-1]
-	*h = old[:len(old)-1]
-	return d
 }
 
 // VolumeByToken is the volume that was created with that token. Call it inside Read or Update.

@@ -53,7 +53,11 @@ func NeedsSignature(action string) bool { return action != "AssumeRoleWithWebIde
 func (s *Service) Do(_ context.Context, action string, caller wire.Identity, p *wire.Params) (any, error) {
 	switch action {
 	case "GetCallerIdentity":
-		return struct{ Arn, UserId, Account string }{caller.ARN, caller.UserID, s.Account}, nil
+		return struct {
+			ARN     string `xml:"Arn"`
+			UserID  string `xml:"UserId"`
+			Account string
+		}{caller.ARN, caller.UserID, s.Account}, nil
 	case "AssumeRole":
 		return s.assume(p, "")
 	case "AssumeRoleWithWebIdentity":
