@@ -116,3 +116,13 @@ func TestBlock_StageGrowsWhatWasRestoredIntoALargerDisk(t *testing.T) {
 		wantFile(t, n.Path("copy")+"/file", "hello")
 	})
 }
+
+func TestProveGrown(t *testing.T) {
+	before := extent{bytes: 1 << 30, slack: 128 << 20}
+	for bytes, grown := range map[int64]bool{1 << 30: false, 2<<30 - 128<<20: false, 2<<30 - 4096: true, 2 << 30: true} {
+		err := proveGrown(device{}, volume.Ext4, before, extent{bytes: bytes, slack: before.slack}, 2<<30)
+		if (err == nil) != grown {
+			t.Errorf("a file system of %d bytes on a disk of 2 GiB: %v", bytes, err)
+		}
+	}
+}

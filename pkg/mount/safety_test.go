@@ -103,6 +103,10 @@ func TestBlock_StageReadOnlyWritesNothing(t *testing.T) {
 		must(t, b.Stage(ctx, writer, n.Mkdir("source")))
 		write(t, n.Path("source")+"/file", "hello")
 		mounttest.Run(t, "sync", "-f", n.Path("source"))
+		f, err := os.Create(n.Path("source") + "/synced")
+		must(t, err)
+		_, err = f.WriteString("in the log")
+		must(t, errors.Join(err, f.Sync(), f.Close()))
 		d := n.AttachCopy(serial, source, 2*size) // crash-consistent and larger: a journal to replay, room to grow
 		must(t, b.Unstage(ctx, handle2, n.Path("source")))
 		before := d.Sum()

@@ -170,13 +170,14 @@ func TestBlock_StageOfADiskInUse(t *testing.T) {
 	t.Run("an exclusive opener that goes is waited for", func(t *testing.T) {
 		f, err := os.OpenFile(d.Node, os.O_RDWR|unix.O_EXCL, 0)
 		must(t, err)
+		t.Cleanup(func() { _ = f.Close() })
 		done := make(chan error, 1)
 		go func() { done <- b.Stage(t.Context(), fresh(volume.Ext4), n.Path("staging")) }()
 		timer := time.NewTimer(200 * time.Millisecond)
 		defer timer.Stop()
 		select {
 		case err := <-done:
-			t.Errorf("Stage did not wait: %v", err)
+			t.Fatalf("Stage did not wait: %v", err)
 		case <-timer.C:
 		}
 		must(t, f.Close())
