@@ -2,6 +2,7 @@ package devices
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -65,7 +66,9 @@ func bindLoop(n int, file *os.File) error {
 	}
 	defer func() { _ = dev.Close() }()
 	config := unix.LoopConfig{Fd: uint32(file.Fd()), Size: sectorSize}
-	copy(config.Info.File_name[:len(config.Info.File_name)-1], filepath.Base(file.Name()))
+	// The path does not fit into this name; btrfs-progs takes two loop devices with one name for the same, so that a
+	// shortened path would not do where two emulators run.
+	copy(config.Info.File_name[:], fmt.Sprintf("%.16x", sha256.Sum256([]byte(file.Name()))))
 	if err := unix.IoctlLoopConfigure(int(dev.Fd()), &config); err != nil {
 		return fmt.Errorf("put %s on %s: %w", file.Name(), loopName(n), err)
 	}

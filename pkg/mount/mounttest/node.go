@@ -202,7 +202,8 @@ func openLoop(t testing.TB, image string) *os.File {
 		loop, err := os.OpenFile(fmt.Sprintf("/dev/loop%d", number), os.O_RDWR, 0)
 		must(t, err)
 		config := unix.LoopConfig{Fd: uint32(file.Fd()), Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_AUTOCLEAR}}
-		copy(config.Info.File_name[:len(config.Info.File_name)-1], filepath.Base(image)) // btrfs-progs tells loop devices apart by it
+		// btrfs-progs tells loop devices apart by this name, also those of another test that runs now.
+		copy(config.Info.File_name[:], fmt.Sprintf("%.16x", sha256.Sum256([]byte(image))))
 		if err = unix.IoctlLoopConfigure(int(loop.Fd()), &config); err == nil {
 			return loop
 		}
