@@ -244,3 +244,22 @@ func TestCreateSnapshot_ALostReplyMakesNoSecondSnapshot(t *testing.T) {
 		t.Errorf("%d snapshots in the cloud", n)
 	}
 }
+
+func TestCreateSnapshot_AskedAgainBeforeEC2ShowsItIsOneSnapshot(t *testing.T) {
+	for seed := range int64(3) {
+		c := newCloud(t, emulator.Options{Window: 2 * time.Second, Seed: seed}, 0)
+		b := c.backend()
+		v := mustCreate(t, b, "v")
+		ids := map[string]bool{}
+		for range 10 {
+			s, err := b.CreateSnapshot(t.Context(), volume.SnapshotRequest{Name: "s", Source: v.Handle})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids[s.ID] = true
+		}
+		if n := len(c.State().Snapshots); n != 1 || len(ids) != 1 {
+			t.Errorf("seed %d: %d snapshots in the cloud, answered %v", seed, n, ids)
+		}
+	}
+}

@@ -84,6 +84,20 @@ func TestDefect_ABadIDCacheTurnsA403IntoSuccess(t *testing.T) {
 	}
 }
 
+// TestDefect_AContextOfThePeerCrashesTheController: the EBS CSI driver dereferences
+// nil where a volume context asks it to block until the volume is initialised.
+func TestDefect_AContextOfThePeerCrashesTheController(t *testing.T) {
+	c := instant(t)
+	b := c.backend()
+	v := mustCreate(t, b, "v")
+	_, err := b.Publish(t.Context(), volume.PublishRequest{
+		Handle: v.Handle, Node: c.node(0), Capability: writer, Context: map[string]string{"blockattachuntilinitialized": "true"},
+	})
+	if err != nil {
+		t.Errorf("Publish = %v", err)
+	}
+}
+
 // TestDefect_UnpublishAnswersWhileEC2StillDetaches: in the EBS CSI driver somebody
 // else's missing id ends the wait for a detachment.
 func TestDefect_UnpublishAnswersWhileEC2StillDetaches(t *testing.T) {
@@ -183,7 +197,6 @@ func TestAbsence_AFreshVolumeIsNeverReportedMissing(t *testing.T) {
 // known to answer, and with unknown ones.
 func TestErrors_EveryCodeOfEC2HasItsOutcome(t *testing.T) {
 	c := instant(t)
-	client := c.client()
 	attached := c.foreign(nil)
 	for op, codes := range map[string]map[string]fault.Kind{
 		"CreateVolume": {
@@ -218,7 +231,7 @@ func TestErrors_EveryCodeOfEC2HasItsOutcome(t *testing.T) {
 				defer c.ClearFaults()
 				ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
 				defer cancel()
-				err := call(ctx, client, op, attached, c.node(0))
+				err := call(ctx, c.client(), op, attached, c.node(0))
 				if got := fault.KindOf(err); err == nil || got != want {
 					t.Errorf("%v: kind %v, want %v", err, got, want)
 				}

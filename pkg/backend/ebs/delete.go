@@ -2,6 +2,7 @@ package ebs
 
 import (
 	"context"
+	"time"
 
 	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
 	"github.com/diskbridge/diskbridge/pkg/fault"
@@ -32,13 +33,11 @@ func (b *Backend) Delete(ctx context.Context, handle string) (kept string, err e
 	if len(v.Attachments) > 0 {
 		return "", fault.New(fault.InUse, opDelete, v.ID, "the volume is attached to node %s; unpublish it first", describeAttachments(v.Attachments))
 	}
-	err = b.api.DeleteVolume(ctx, v.ID)
-	if fault.Is(err, fault.NotFound) {
-		err = b.goneOr(ctx, opDelete, v.ID, b.api.VolumeAbsent)
-	}
+	err = b.untilKnown(ctx, opDelete, v.ID, b.api.VolumeAbsent, b.api.DeleteVolume)
 	if err == nil { // should the name come again, its token would answer this volume
 		name := v.Tags[TagVolumeName]
 		b.tokens.burn(name, b.tokens.generation(name))
+		b.tokens.deleted(v.ID, time.Now())
 	}
-	return "", fault.Wrap(opDelete, v.ID, err)
+	return "", err
 }

@@ -3,9 +3,11 @@ package ebs_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/diskbridge/diskbridge/pkg/backend"
 	"github.com/diskbridge/diskbridge/pkg/backend/ebs"
+	"github.com/diskbridge/diskbridge/pkg/emulator"
 	"github.com/diskbridge/diskbridge/pkg/fault"
 )
 
@@ -51,11 +53,16 @@ func TestDelete_DeletesOnlyWhatIsOurs(t *testing.T) {
 }
 
 func TestDelete_ANameCanComeAgainAtOnce(t *testing.T) {
-	c := instant(t)
+	c := newCloud(t, emulator.Options{Window: time.Second, Seed: 2}, 0)
 	b := c.backend()
+	seen := map[string]bool{}
 	for range 3 {
 		v := mustCreate(t, b, "v")
-		if _, err := b.Delete(t.Context(), v.Handle); err != nil {
+		if seen[v.Handle] {
+			t.Errorf("%s was deleted and is answered again", v.Handle)
+		}
+		seen[v.Handle] = true
+		if err := again(func() error { _, err := b.Delete(t.Context(), v.Handle); return err }); err != nil {
 			t.Fatal(err)
 		}
 	}

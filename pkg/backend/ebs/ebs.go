@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/diskbridge/diskbridge/pkg/backend"
+	"github.com/diskbridge/diskbridge/pkg/cloud/batch"
 	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
 	"github.com/diskbridge/diskbridge/pkg/fault"
 	"github.com/diskbridge/diskbridge/pkg/volume"
@@ -143,6 +144,35 @@ func (b *Backend) volume(ctx context.Context, op, handle string) (ec2.Volume, er
 // notVisibleYet is the answer where EC2's answers about one resource disagree.
 func notVisibleYet(op, id string) error {
 	return fault.New(fault.Pending, op, id, "EC2 does not show it everywhere yet; ask again")
+}
+
+// absence is a proof by id, such as API.VolumeAbsent.
+type absence func(ctx context.Context, id string) (bool, error)
+
+// unlessGone is nil where absence is proven, and fault.Pending where it is not.
+func (b *Backend) unlessGone(ctx context.Context, op, id string, absent absence) error {
+	gone, err := absent(ctx, id)
+	if err == nil && !gone {
+		err = notVisibleYet(op, id)
+	}
+	return fault.Wrap(op, id, err)
+}
+
+// untilKnown repeats a call that ends something while EC2 denies what exists: a
+// fresh resource is not known everywhere at once. What is proven gone needs no end.
+func (b *Backend) untilKnown(ctx context.Context, op, id string, absent absence, call func(context.Context, string) error) error {
+	for {
+		err := call(ctx, id)
+		if !fault.Is(err, fault.NotFound) {
+			return fault.Wrap(op, id, err)
+		}
+		if err := b.unlessGone(ctx, op, id, absent); !fault.Is(err, fault.Pending) {
+			return err
+		}
+		if batch.Pause(ctx, 200*time.Millisecond) != nil {
+			return notVisibleYet(op, id)
+		}
+	}
 }
 
 // volumeID checks that a handle names an EBS volume. A handle that cannot name any

@@ -166,7 +166,7 @@ func (b *Backend) attachAs(ctx context.Context, v ec2.Volume, inst ec2.Instance,
 // unknownToAttach finds out what AttachVolume's not-found answer is about; retry
 // where both exist and EC2 only does not know it everywhere yet.
 func (b *Backend) unknownToAttach(ctx context.Context, id, instance string) (out map[string]string, retry bool, err error) {
-	for what, absent := range map[string]func(context.Context, string) (bool, error){id: b.api.VolumeAbsent, instance: b.api.InstanceAbsent} {
+	for what, absent := range map[string]absence{id: b.api.VolumeAbsent, instance: b.api.InstanceAbsent} {
 		gone, err := absent(ctx, what)
 		if err != nil {
 			return nil, false, fault.Wrap(opPublish, what, err)

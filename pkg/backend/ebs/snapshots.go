@@ -63,6 +63,7 @@ func (b *Backend) CreateSnapshot(ctx context.Context, req volume.SnapshotRequest
 	if err != nil {
 		return s, fault.Wrap(opSnapshot, req.Name, err)
 	}
+	b.tokens.took(req.Name, made, time.Now())
 	return describeSnapshot(made), nil
 }
 
@@ -72,7 +73,12 @@ func (b *Backend) namedSnapshot(ctx context.Context, req volume.SnapshotRequest)
 	if err != nil {
 		return volume.Snapshot{}, false, fault.Wrap(opSnapshot, req.Name, err)
 	}
-	list = slices.DeleteFunc(slices.Clone(list), func(s ec2.Snapshot) bool { return !b.judge(TagSnapshotName, s.Tags).delete })
+	list = slices.DeleteFunc(slices.Clone(list), func(s ec2.Snapshot) bool {
+		return !b.judge(TagSnapshotName, s.Tags).delete || b.tokens.isDeleted(s.ID)
+	})
+	if fresh, ok := b.tokens.recall(req.Name, time.Now(), b.api.AbsenceInterval()); ok && len(list) == 0 {
+		list = append(list, fresh) // EC2 does not show it yet
+	}
 	if len(list) == 0 {
 		return volume.Snapshot{}, false, nil
 	}
@@ -102,11 +108,11 @@ func (b *Backend) DeleteSnapshot(ctx context.Context, id string) error {
 	case j.refuse != "":
 		return fault.New(fault.InUse, opDeleteSnapshot, id, "not deleted: %s. If it is meant: %s", j.refuse, b.claim(id))
 	}
-	err = b.api.DeleteSnapshot(ctx, id)
-	if fault.Is(err, fault.NotFound) {
-		return b.goneOr(ctx, opDeleteSnapshot, id, b.api.SnapshotAbsent)
+	err = b.untilKnown(ctx, opDeleteSnapshot, id, b.api.SnapshotAbsent, b.api.DeleteSnapshot)
+	if err == nil {
+		b.tokens.deleted(id, time.Now())
 	}
-	return fault.Wrap(opDeleteSnapshot, id, err)
+	return err
 }
 
 // ListSnapshots lists our snapshots. An id or source that does not exist gives an

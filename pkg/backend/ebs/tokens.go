@@ -3,6 +3,8 @@ package ebs
 import (
 	"sync"
 	"time"
+
+	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
 )
 
 // maxNames bounds the memory of tokenMemory; forgetting a name costs one more
@@ -17,10 +19,18 @@ type tokenMemory struct {
 	burnt    map[string]int
 	mismatch map[string]time.Time
 	unknown  map[string]time.Time
+	taken    map[string]takenSnapshot
+	gone     map[string]time.Time // deleted by this process, by id
+}
+
+// takenSnapshot is a snapshot that this process took a moment ago.
+type takenSnapshot struct {
+	snapshot ec2.Snapshot
+	at       time.Time
 }
 
 func newTokenMemory(started time.Time) *tokenMemory {
-	return &tokenMemory{started: started, burnt: map[string]int{}, mismatch: map[string]time.Time{}, unknown: map[string]time.Time{}}
+	return &tokenMemory{started: started, burnt: map[string]int{}, mismatch: map[string]time.Time{}, unknown: map[string]time.Time{}, taken: map[string]takenSnapshot{}, gone: map[string]time.Time{}}
 }
 
 // generation returns the number of the first token that is not known to be burnt.
@@ -61,6 +71,51 @@ func (m *tokenMemory) lost(name string, now time.Time) {
 		}
 	}
 	m.unknown[name] = now
+}
+
+// took notes a snapshot that was taken, since EC2 may not show it for a while.
+func (m *tokenMemory) took(name string, s ec2.Snapshot, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for other, t := range m.taken {
+		if now.Sub(t.at) > time.Minute {
+			delete(m.taken, other) // long visible
+		}
+	}
+	m.taken[name] = takenSnapshot{s, now}
+}
+
+// recall returns the snapshot that was taken under the name within the interval.
+func (m *tokenMemory) recall(name string, now time.Time, interval time.Duration) (ec2.Snapshot, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	t, ok := m.taken[name]
+	return t.snapshot, ok && now.Sub(t.at) <= interval
+}
+
+// deleted notes a resource that this process deleted: EC2 may show it for a while.
+func (m *tokenMemory) deleted(id string, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for other, at := range m.gone {
+		if now.Sub(at) > time.Minute {
+			delete(m.gone, other) // long invisible
+		}
+	}
+	m.gone[id] = now
+	for name, t := range m.taken {
+		if t.snapshot.ID == id {
+			delete(m.taken, name)
+		}
+	}
+}
+
+// isDeleted reports whether this process deleted a resource a moment ago.
+func (m *tokenMemory) isDeleted(id string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, gone := m.gone[id]
+	return gone
 }
 
 // settled returns the instant from which on everything that was ever asked for under

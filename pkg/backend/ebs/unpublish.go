@@ -51,22 +51,13 @@ func (b *Backend) detach(ctx context.Context, v ec2.Volume, node string) error {
 		// Not attached, or detaching already: both views together tell which.
 		return b.awaitDetached(ctx, opUnpublish, v.ID, node, true)
 	case code == "InvalidVolume.NotFound":
-		return b.goneOr(ctx, opUnpublish, v.ID, b.api.VolumeAbsent)
+		return b.unlessGone(ctx, opUnpublish, v.ID, b.api.VolumeAbsent)
 	case code == "InvalidInstanceID.NotFound", code == "InvalidInstanceID.Malformed":
 		b.devices.forget(node)
-		return b.goneOr(ctx, opUnpublish, node, b.api.InstanceAbsent)
+		return b.unlessGone(ctx, opUnpublish, node, b.api.InstanceAbsent)
 	default:
 		return fault.Wrap(opUnpublish, v.ID, err)
 	}
-}
-
-// goneOr is nil where absence is proven.
-func (b *Backend) goneOr(ctx context.Context, op, id string, absent func(context.Context, string) (bool, error)) error {
-	gone, err := absent(ctx, id)
-	if err == nil && !gone {
-		err = notVisibleYet(op, id)
-	}
-	return fault.Wrap(op, id, err)
 }
 
 // awaitDetached waits until neither DescribeVolumes nor DescribeInstances shows the
