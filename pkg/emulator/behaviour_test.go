@@ -1,6 +1,9 @@
 package emulator_test
 
 import (
+	"errors"
+	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -9,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/diskbridge/diskbridge/pkg/emulator"
+	"github.com/diskbridge/diskbridge/pkg/emulator/clock"
 )
 
 func TestThrottle_bucketsPerAction(t *testing.T) {
@@ -200,5 +204,67 @@ func TestProfiles_durations(t *testing.T) {
 				t.Errorf("%d volumes after %s, want all", n, row.most)
 			}
 		})
+	}
+}
+
+// Many callers take volumes through their life at once, each waiting for states as a driver does; nothing is left.
+func TestServer_manyCallersAtOnce(t *testing.T) {
+	tree := newDisks()
+	tree.came = make(chan string, 100)
+	c := start(t, emulator.Options{Profile: emulator.Realistic, Storage: tree, Zones: []string{"us-east-1a"}, Clock: clock.New()})
+	if err := c.SetSpeed(50); err != nil {
+		t.Fatal(err)
+	}
+	retry := func(call func() error) error { // as an SDK does
+		for {
+			err := call()
+			if got := code(err); got != "RequestLimitExceeded" && got != "InvalidVolume.NotFound" && got != "IncorrectState" {
+				return err
+			}
+			if c.ctx.Err() != nil {
+				return err
+			}
+		}
+	}
+	var group sync.WaitGroup
+	failures := make(chan error, 20)
+	for n := range 20 {
+		group.Go(func() {
+			id, instance, name := "", c.Instances()[n%2].ID, fmt.Sprintf("/dev/xvdb%c", 'a'+n)
+			failures <- errors.Join(
+				retry(func() error {
+					out, err := c.ec2.CreateVolume(c.ctx, newVolume(func(in *create) { in.ClientToken = &name }))
+					if err == nil {
+						id = *out.VolumeId
+					}
+					return err
+				}),
+				retry(func() error { return c.attach(id, instance, name) }),
+				retry(func() error { return c.modify(id, size(20)) }),
+				c.detach(id, instance),
+				func() error {
+					for {
+						if err := retry(func() error { return c.deleteVolume(id) }); code(err) != "VolumeInUse" {
+							return err
+						}
+					}
+				}(),
+			)
+		})
+	}
+	group.Wait()
+	close(failures)
+	for err := range failures {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	c.until("all is gone", func() bool { return len(c.State().Volumes) == 0 })
+	for n := range 20 {
+		name := fmt.Sprintf("/dev/xvdb%c", 'a'+n)
+		id := c.createVolume(func(in *create) { in.ClientToken = &name }) // the dead one's id
+		if tree.has(id) {
+			t.Errorf("the device of %s is left", id)
+		}
 	}
 }

@@ -27,7 +27,7 @@ func TestCreateVolume_rules(t *testing.T) {
 		"unknown type":        {func(in *create) { in.VolumeType = "gp9" }, "UnknownVolumeType", ""},
 		"too large":           {func(in *create) { in.Size = aws.Int32(65537) }, "InvalidParameterValue", "Volume of 65537GiB is too large for volume type gp3; maximum is 65536GiB"},
 		"too small":           {func(in *create) { in.VolumeType, in.Size = "st1", aws.Int32(124) }, "InvalidParameterValue", ""},
-		"iops too high":       {func(in *create) { in.Size, in.Iops = aws.Int32(1000), aws.Int32(80001) }, "InvalidParameterValue", "Volume iops of 80001 is too high; maximum is 80000."},
+		"iops too high":       {func(in *create) { in.Size, in.Iops = aws.Int32(1000), aws.Int32(80001) }, "InvalidParameterValue", "Volume iops of 80001 is too high; maximum is 80000"},
 		"iops too low":        {func(in *create) { in.Iops = aws.Int32(2999) }, "InvalidParameterValue", ""},
 		"iops ratio":          {func(in *create) { in.Iops = aws.Int32(5001) }, "InvalidParameterValue", "Iops to volume size ratio of 500.100000 is too high; maximum is 500 iops per GiB"},
 		"iops of gp2":         {func(in *create) { in.VolumeType, in.Iops = "gp2", aws.Int32(3000) }, "InvalidParameterCombination", ""},

@@ -194,6 +194,7 @@ func (s *Server) do(ctx context.Context, c call, who wire.Identity) (any, error)
 func (s *Server) count(c call, err error) {
 	var e *wire.Error
 	switch {
+	case c.action == "": // nothing that could be counted
 	case err == nil:
 		s.counts.Add(c.operation, throttle.Count{OK: 1})
 	case errors.As(err, &e) && e.Code == "RequestLimitExceeded":

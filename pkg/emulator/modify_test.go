@@ -72,7 +72,7 @@ func TestModifyVolume_rules(t *testing.T) {
 	}{
 		"shrink":              {size(9), "InvalidParameterValue", "New size cannot be smaller than existing size"},
 		"too large":           {size(70000), "InvalidParameterValue", "Volume of 70000GiB is too large for volume type gp3; maximum is 65536GiB"},
-		"iops too high":       {func(in *ec2.ModifyVolumeInput) { in.Iops = aws.Int32(80001) }, "InvalidParameterValue", "Volume iops of 80001 is too high; maximum is 80000."},
+		"iops too high":       {func(in *ec2.ModifyVolumeInput) { in.Iops = aws.Int32(80001) }, "InvalidParameterValue", "Volume iops of 80001 is too high; maximum is 80000"},
 		"gp2 with throughput": {func(in *ec2.ModifyVolumeInput) { in.VolumeType, in.Throughput = "gp2", aws.Int32(125) }, "InvalidParameterCombination", "The parameter throughput is not supported for gp2 volumes."},
 		"dry run":             {func(in *ec2.ModifyVolumeInput) { in.DryRun = aws.Bool(true) }, "DryRunOperation", "Request would have succeeded, but DryRun flag is set."},
 	} {

@@ -68,9 +68,9 @@ func checkIOPS(w store.Shape, t volumeType) (store.Shape, error) {
 		}
 		return w, nil
 	case w.IOPS < t.minIOPS:
-		return w, wire.Errorf("InvalidParameterValue", "Volume iops of %d is too low; minimum is %d.", w.IOPS, t.minIOPS)
+		return w, wire.Errorf("InvalidParameterValue", "Volume iops of %d is too low; minimum is %d", w.IOPS, t.minIOPS)
 	case w.IOPS > t.maxIOPS:
-		return w, wire.Errorf("InvalidParameterValue", "Volume iops of %d is too high; maximum is %d.", w.IOPS, t.maxIOPS)
+		return w, wire.Errorf("InvalidParameterValue", "Volume iops of %d is too high; maximum is %d", w.IOPS, t.maxIOPS)
 	case w.IOPS > max(t.defaultIOPS, w.SizeGiB*t.iopsPerGiB):
 		return w, wire.Errorf("InvalidParameterValue", "Iops to volume size ratio of %f is too high; maximum is %d iops per GiB",
 			float64(w.IOPS)/float64(w.SizeGiB), t.iopsPerGiB)

@@ -108,7 +108,7 @@ func (e *Engine) Wipe(ctx context.Context) error {
 		if s.Public {
 			continue
 		}
-		if err := e.wipe(ctx, s.ID, e.store.Snapshots.Drop); err != nil {
+		if err := e.wipeSnapshot(ctx, s.ID); err != nil {
 			return fmt.Errorf("wipe snapshot %s: %w", s.ID, err)
 		}
 	}
@@ -116,22 +116,20 @@ func (e *Engine) Wipe(ctx context.Context) error {
 }
 
 func (e *Engine) wipeVolume(ctx context.Context, id string) error {
+	defer e.locks.lock(id)()
 	v, ok := e.volume(id)
 	if !ok {
 		return nil
 	}
 	for _, a := range v.Attachments {
-		unlock := e.locks.lock(id)
-		err := e.disks.Detach(ctx, a.Instance, id, true)
-		unlock()
-		if err != nil {
+		if err := e.disks.Detach(ctx, a.Instance, id, true); err != nil {
 			return err
 		}
 	}
-	return e.wipe(ctx, id, e.store.Volumes.Drop)
+	return e.drop(ctx, id, e.store.Volumes.Drop)
 }
 
-func (e *Engine) wipe(ctx context.Context, id string, drop func(string)) error {
+func (e *Engine) wipeSnapshot(ctx context.Context, id string) error {
 	defer e.locks.lock(id)()
-	return e.drop(ctx, id, drop)
+	return e.drop(ctx, id, e.store.Snapshots.Drop)
 }
