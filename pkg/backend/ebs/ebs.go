@@ -90,14 +90,23 @@ func (b *Backend) Supports(c volume.Capability) error {
 	if c.Block {
 		return nil
 	}
-	fsType := c.FSType
-	if fsType == "" {
-		fsType = volume.Ext4 // any supported one: only the flags are checked here
+	// Where no file system is named, the node's default decides; its flags must then
+	// be those of one of the supported ones.
+	candidates := []string{c.FSType}
+	if c.FSType == "" {
+		candidates = volume.FSTypes()
 	}
-	if _, err := volume.NewBlockPlan("vol-00000000", nil, c, fsType); err != nil {
-		return fault.New(fault.Invalid, "check capability", "", "%v", err)
+	var wrong error
+	for _, fsType := range candidates {
+		_, err := volume.NewBlockPlan("vol-00000000", nil, c, fsType)
+		if err == nil {
+			return nil
+		}
+		if wrong == nil {
+			wrong = err
+		}
 	}
-	return nil
+	return fault.New(fault.Invalid, "check capability", "", "%v", wrong)
 }
 
 // Get describes one volume.

@@ -1,0 +1,164 @@
+package csi
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	csipb "github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"k8s.io/klog/v2"
+	"k8s.io/klog/v2/textlogger"
+
+	"github.com/diskbridge/diskbridge/pkg/fault"
+)
+
+func TestStatus_EveryKindHasItsCode(t *testing.T) {
+	want := map[fault.Kind]codes.Code{
+		fault.Internal: codes.Internal, fault.Invalid: codes.InvalidArgument, fault.NotFound: codes.NotFound,
+		fault.Conflict: codes.AlreadyExists, fault.InUse: codes.FailedPrecondition, fault.OutOfRange: codes.OutOfRange,
+		fault.Limit: codes.ResourceExhausted, fault.Pending: codes.Aborted, fault.Unavailable: codes.Unavailable,
+		fault.UnknownOutcome: codes.Aborted, fault.Denied: codes.PermissionDenied, fault.Unsupported: codes.Unimplemented,
+	}
+	for _, k := range fault.Kinds() {
+		code, ok := want[k]
+		err := fmt.Errorf("outer: %w", fault.New(k, "op", "subject", "message"))
+		if got := status.Code(Status(err)); !ok || got != code {
+			t.Errorf("kind %v: code %v, want %v (listed: %v)", k, got, code, ok)
+		}
+	}
+	if Status(nil) != nil {
+		t.Error("nil is no status")
+	}
+	if got := status.Code(Status(errors.New("plain"))); got != codes.Internal {
+		t.Errorf("a plain error: %v", got)
+	}
+	if got := status.Code(Status(context.DeadlineExceeded)); got != codes.Aborted {
+		t.Errorf("an ended context has an unknown outcome: %v", got)
+	}
+}
+
+// record counts what the boundary reports.
+type record struct {
+	mu    sync.Mutex
+	codes []string
+}
+
+func (r *record) RPC(_, method, code string, _ time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.codes = append(r.codes, method+" "+code)
+}
+
+// through sends a request through the boundary to handler and returns the log.
+func through(ctx context.Context, t *testing.T, r *record, req any, handler grpc.UnaryHandler) (log string, err error) {
+	t.Helper()
+	var lines bytes.Buffer
+	logger := textlogger.NewLogger(textlogger.NewConfig(textlogger.Output(&lines), textlogger.Verbosity(9)))
+	_, err = boundary("ebs.csi.diskbridge.io", r)(klog.NewContext(ctx, logger), req,
+		&grpc.UnaryServerInfo{FullMethod: "/csi.v1.Controller/CreateVolume"}, handler)
+	return lines.String(), err
+}
+
+func TestBoundary_APanicIsOneFailedCall(t *testing.T) {
+	r := &record{}
+	log, err := through(t.Context(), t, r, &csipb.CreateVolumeRequest{Name: "v"}, func(context.Context, any) (any, error) {
+		var nothing *csipb.Volume
+		return nothing.VolumeId, nil //nolint:govet // the nil dereference is the test
+	})
+	if status.Code(err) != codes.Internal || !strings.Contains(err.Error(), "panic") {
+		t.Errorf("error %v", err)
+	}
+	if !strings.Contains(log, "RPC panicked") || !strings.Contains(log, "boundary_test.go") {
+		t.Errorf("the log does not show where:\n%s", log)
+	}
+	if len(r.codes) != 1 || r.codes[0] != "CreateVolume Internal" {
+		t.Errorf("counted %v", r.codes)
+	}
+}
+
+func TestBoundary_LogsAFailureOnceWithItsKind(t *testing.T) {
+	log, err := through(t.Context(), t, &record{}, &csipb.ControllerPublishVolumeRequest{VolumeId: "vol-1", NodeId: "i-1"},
+		func(context.Context, any) (any, error) {
+			return nil, fault.New(fault.InUse, "publish", "vol-1", "held by i-2")
+		})
+	if status.Code(err) != codes.FailedPrecondition {
+		t.Errorf("error %v", err)
+	}
+	if n := strings.Count(log, "held by i-2"); n != 1 || !strings.Contains(log, `kind="in use"`) || !strings.Contains(log, "i-1") {
+		t.Errorf("%d lines:\n%s", n, log)
+	}
+}
+
+func TestBoundary_EndsBeforeTheCallerGivesUp(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for name, caller := range map[string]context.Context{"with a deadline": ctx, "without one": t.Context()} {
+		_, err := through(caller, t, &record{}, &csipb.ProbeRequest{}, func(ctx context.Context, _ any) (any, error) {
+			left, ok := ctx.Deadline()
+			limit := defaultDeadline
+			if at, has := caller.Deadline(); has {
+				limit = time.Until(at) - 500*time.Millisecond
+			}
+			if !ok || time.Until(left) > limit {
+				return nil, fmt.Errorf("deadline in %v (%v), want at most %v", time.Until(left), ok, limit)
+			}
+			return nil, nil
+		})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+const secret = "s3cr3t-value"
+
+// TestBoundary_NoSecretIsEverLogged fills every field that the CSI specification
+// marks as secret, and every map, in every request, and lets the call fail.
+func TestBoundary_NoSecretIsEverLogged(t *testing.T) {
+	messages := csipb.File_csi_proto.Messages()
+	filled := 0
+	for i := range messages.Len() {
+		descriptor := messages.Get(i)
+		if !strings.HasSuffix(string(descriptor.Name()), "Request") {
+			continue
+		}
+		kind, err := protoregistry.GlobalTypes.FindMessageByName(descriptor.FullName())
+		if err != nil {
+			t.Fatal(err)
+		}
+		req := kind.New().Interface()
+		filled += fillSecrets(req.ProtoReflect())
+		log, err := through(t.Context(), t, &record{}, req, func(context.Context, any) (any, error) {
+			return nil, fault.New(fault.Internal, "op", "subject", "it failed")
+		})
+		if strings.Contains(log, secret) || strings.Contains(err.Error(), secret) {
+			t.Errorf("%s: the secret is in\n%s\n%v", descriptor.Name(), log, err)
+		}
+	}
+	if filled < 20 {
+		t.Errorf("only %d fields were filled; does the specification mark secrets otherwise now?", filled)
+	}
+}
+
+func fillSecrets(m protoreflect.Message) int {
+	n := 0
+	fields := m.Descriptor().Fields()
+	for i := range fields.Len() {
+		f := fields.Get(i)
+		if f.IsMap() && f.MapValue().Kind() == protoreflect.StringKind {
+			m.Mutable(f).Map().Set(protoreflect.ValueOfString("key").MapKey(), protoreflect.ValueOfString(secret))
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,101 @@
+package csi
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	csipb "github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+)
+
+func identity() *Identity {
+	return &Identity{
+		Driver: "ebs.csi.diskbridge.io", Version: "v0",
+		Manifest: func() map[string]string { return map[string]string{"emulator": "instant"} },
+		Ready:    func(context.Context) error { return nil },
+	}
+}
+
+func TestServer_ReplacesAStaleSocketAndLeavesNone(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "d", "csi.sock")
+	if err := os.MkdirAll(filepath.Dir(socket), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale.SetUnlinkOnClose(false)
+	if err := stale.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- (&Server{Identity: identity(), Recorder: &record{}, Socket: socket}).Serve(ctx) }()
+	conn, err := grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	info, err := csipb.NewIdentityClient(conn).GetPluginInfo(t.Context(), &csipb.GetPluginInfoRequest{}, grpc.WaitForReady(true))
+	if err != nil || info.GetName() != "ebs.csi.diskbridge.io" || info.GetManifest()["emulator"] != "instant" {
+		t.Errorf("GetPluginInfo = %v, %v", info, err)
+	}
+	if st, err := os.Stat(socket); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("socket mode %v, %v", st.Mode(), err)
+	}
+	t.Run("a second server is refused", func(t *testing.T) {
+		err := (&Server{Identity: identity(), Recorder: &record{}, Socket: socket}).Serve(t.Context())
+		if err == nil || !strings.Contains(err.Error(), "served by another process") {
+			t.Errorf("Serve = %v", err)
+		}
+	})
+	stop()
+	if err := <-ended; err != nil {
+		t.Errorf("Serve = %v", err)
+	}
+	if _, err := os.Stat(socket); !os.IsNotExist(err) {
+		t.Errorf("the socket is left: %v", err)
+	}
+}
+
+func TestServer_LeavesAnotherFileAlone(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "csi.sock")
+	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	err := (&Server{Identity: identity(), Recorder: &record{}, Socket: file}).Serve(t.Context())
+	if content, _ := os.ReadFile(file); err == nil || string(content) != "precious" {
+		t.Errorf("Serve = %v; the file holds %q", err, content)
+	}
+}
+
+func TestCheckPath(t *testing.T) {
+	const root = "/var/lib/kubelet"
+	for path, ok := range map[string]bool{
+		root + "/pods/1/mount": true, root + "/plugins": true,
+		"": false, "/": false, "relative": false, root: false, root + "/../etc": false, root + "/pods/": false,
+		"/etc/passwd": false, root + "2/pods": false, "/var/lib/kubelet/pods/../../../../etc": false,
+	} {
+		if err := checkPath("target_path", path, root); (err == nil) != ok {
+			t.Errorf("%q: %v, want ok %v", path, err, ok)
+		}
+	}
+	if err := checkPath("target_path", "/anywhere", ""); err != nil {
+		t.Errorf("without a root: %v", err)
+	}
+}
+
+func TestSizeLimitsOfTheSpecification(t *testing.T) {
+	if err := checkString("name", strings.Repeat("x", 129)); err == nil {
+		t.Error("129 bytes must be refused")
+	}
+	if err := checkMap("parameters", map[string]string{"k": strings.Repeat("x", 4096)}); err == nil {
+		t.Error("more than 4 KiB must be refused")
+	}
+}
