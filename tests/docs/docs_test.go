@@ -5,9 +5,13 @@ package docs
 import (
 	"flag"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -132,4 +136,39 @@ func code(words ...string) string {
 		}
 	}
 	return strings.Join(out, ", ")
+}
+
+// TestTroubleshooting_QuotesWhatIsSaid looks for the texts in the first columns where they are said.
+func TestTroubleshooting_QuotesWhatIsSaid(t *testing.T) {
+	root := harness.Root(t)
+	sources := map[string]string{}
+	for _, folder := range []string{"pkg", "cmd", ".ci", "Makefile"} {
+		err := filepath.WalkDir(filepath.Join(root, folder), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			sources[path] = string(text)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	page, err := os.ReadFile(filepath.Join(root, "docs", "guides", "troubleshooting.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	quotes := 0
+	for _, line := range regexp.MustCompile(`(?m)^\| (.*?) \|`).FindAllStringSubmatch(string(page), -1) {
+		for _, quote := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(line[1], -1) {
+			quotes++
+			if !slices.ContainsFunc(slices.Collect(maps.Values(sources)), func(text string) bool { return strings.Contains(text, quote[1]) }) {
+				t.Errorf("nothing says %q (any more)", quote[1])
+			}
+		}
+	}
+	if quotes < 20 {
+		t.Errorf("only %d texts were looked for", quotes)
+	}
 }

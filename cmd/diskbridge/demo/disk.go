@@ -9,8 +9,6 @@ import (
 	"strings"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 )
 
 const gib = int64(1) << 30
@@ -176,9 +174,6 @@ func (s *scene) snapshot(ctx context.Context, d *disk) (id string, err error) {
 	err = s.step(ctx, "take a snapshot", func(ctx context.Context) (string, error) {
 		err := poll(ctx, func() (bool, error) {
 			answer, err := s.controller.CreateSnapshot(ctx, &csi.CreateSnapshotRequest{SourceVolumeId: d.id, Name: "snapshot-" + d.name})
-			if status.Code(err) == codes.Aborted {
-				return false, nil
-			}
 			id = answer.GetSnapshot().GetSnapshotId()
 			return answer.GetSnapshot().GetReadyToUse(), err
 		})

@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/diskbridge/diskbridge/cmd/diskbridge/sandbox"
 )
@@ -106,7 +109,7 @@ func (s *scene) startController(ctx context.Context) (string, error) {
 		return "", err
 	}
 	s.children = append(s.children, driverChild{d})
-	s.controller = csi.NewControllerClient(d.Conn)
+	s.controller = csi.NewControllerClient(patient{d.Conn})
 	info, err := csi.NewIdentityClient(d.Conn).GetPluginInfo(ctx, &csi.GetPluginInfoRequest{})
 	if err != nil {
 		return "", err
@@ -122,7 +125,7 @@ func (s *scene) startNode(ctx context.Context, i sandbox.Instance) (string, erro
 		return "", err
 	}
 	s.children = append(s.children, driverChild{d})
-	n := &node{id: i.ID, csi: csi.NewNodeClient(d.Conn)}
+	n := &node{id: i.ID, csi: csi.NewNodeClient(patient{d.Conn})}
 	s.nodes = append(s.nodes, n)
 	info, err := n.csi.NodeGetInfo(ctx, &csi.NodeGetInfoRequest{})
 	if err != nil {
@@ -203,6 +206,22 @@ func poll(ctx context.Context, done func() (bool, error)) error {
 		case <-again.C:
 		}
 	}
+}
+
+// patient repeats a call that ended in Aborted ("in progress, ask again") as Kubernetes' sidecars do.
+type patient struct{ grpc.ClientConnInterface }
+
+// Invoke implements grpc.ClientConnInterface.
+func (p patient) Invoke(ctx context.Context, method string, in, out any, opts ...grpc.CallOption) error {
+	var last error
+	err := poll(ctx, func() (bool, error) {
+		last = p.ClientConnInterface.Invoke(ctx, method, in, out, opts...)
+		return status.Code(last) != codes.Aborted, nil
+	})
+	if last != nil {
+		return last
+	}
+	return err
 }
 
 // strike takes everything down: after a failure first the disks, the newest
