@@ -48,6 +48,7 @@ type Server struct {
 	group  sync.WaitGroup
 
 	mu      sync.Mutex
+	fresh   freshConns
 	servers []*http.Server    // all that listen, the main one first
 	imds    map[string]string // endpoints by instance
 	closed  bool
@@ -134,7 +135,7 @@ func (s *Server) serve(running context.Context, address string, h http.Handler) 
 	}
 	server := &http.Server{
 		Handler: h, ReadHeaderTimeout: 10 * time.Second,
-		BaseContext: func(net.Listener) context.Context { return running },
+		BaseContext: func(net.Listener) context.Context { return running }, ConnState: s.fresh.note,
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -161,6 +162,7 @@ func (s *Server) Close() error {
 	servers := s.servers
 	s.mu.Unlock()
 	s.faults.Clear()
+	s.fresh.close()
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
 	defer cancel()
 	var closing sync.WaitGroup

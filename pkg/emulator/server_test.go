@@ -3,6 +3,7 @@ package emulator_test
 import (
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -252,5 +253,34 @@ func TestDependencies(t *testing.T) {
 	})
 	if seen < 50 {
 		t.Errorf("only %d packages were seen", seen)
+	}
+}
+
+func TestServer_ClosesAtOnceBesideAnUnusedConnection(t *testing.T) {
+	s, err := emulator.Start(t.Context(), emulator.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(s.Endpoint(), "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	// An answered request on a second connection proves that the first was accepted.
+	if resp, err := http.Get(s.Endpoint() + "/_emulator/calls"); err != nil {
+		t.Fatal(err)
+	} else if err := resp.Body.Close(); err != nil {
+		t.Fatal(err)
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close() }()
+	select {
+	case err := <-closed:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(4 * time.Second):
+		t.Error("Close waits for a connection on which nothing was asked")
+		<-closed
 	}
 }
