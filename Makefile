@@ -27,6 +27,7 @@ build: go-version ## build the static binaries into bin/
 
 demo: go-version ## take EBS volumes through their whole life, on loop devices (as root) and an AWS emulator
 	@.ci/install demo
+	@[ -x $(BIN)/diskbridge-csi ] || echo "building; the first time takes a minute or two"
 	@$(MAKE) --no-print-directory build
 	@$(BIN)/diskbridge demo
 

@@ -208,7 +208,8 @@ func driver(tb testing.TB, mode, sockets string, env, args []string) *sandbox.Dr
 	if err != nil {
 		tb.Fatal(err)
 	}
-	own(tb, d.Process, d.Stop)
+	tb.Cleanup(func() { _ = d.Conn.Close() }) // nothing is sent any more
+	own(tb, d.Process, d.Process.Stop)
 	return d
 }
 

@@ -101,6 +101,9 @@ func TestDemo_WithoutRoot(t *testing.T) {
 			t.Errorf("the demo did not say %q", want)
 		}
 	}
+	if strings.Contains(d.out.String(), "\x1b[") {
+		t.Error("it colours what no terminal reads")
+	}
 	if strings.Contains(d.out.String(), "stage ") {
 		t.Error("it claims to have staged a volume without root")
 	}
