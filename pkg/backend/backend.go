@@ -66,8 +66,10 @@ type Owner struct {
 // Kind describes a kind of disk to the front doors.
 type Kind struct {
 	Name       volume.Kind
-	Driver     string // default driver name
-	Parameters Parameters
+	Driver     string     // default driver name
+	Parameters Parameters // of a new volume: StorageClass, cloud_properties
+	// SnapshotParameters are those of a new snapshot, nil without snapshots.
+	SnapshotParameters Parameters
 	// Zonal says that volumes are reachable from one zone only.
 	Zonal bool
 }

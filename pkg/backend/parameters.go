@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/diskbridge/diskbridge/pkg/volume"
 )
 
 // Type is how a parameter's text is read.
@@ -92,22 +94,18 @@ func (ps Parameters) find(key string) (Parameter, string, bool) {
 	return Parameter{}, "", false
 }
 
+// hint names the parameter that was probably meant, else all there are.
 func (ps Parameters) hint(key string) string {
-	var known []string
+	known := map[string]string{} // without case, as keys are compared
 	for _, p := range ps {
-		known = append(append(known, p.Key), p.Aliases...)
-	}
-	best, distance := "", len(key)/2+1
-	for _, name := range known {
-		if d := editDistance(strings.ToLower(key), strings.ToLower(name)); d < distance {
-			best, distance = name, d
+		for _, name := range append([]string{p.Key}, p.Aliases...) {
+			known[strings.ToLower(name)] = name
 		}
 	}
-	if best != "" {
-		return fmt.Sprintf("; did you mean %q?", best)
+	if near := volume.Nearest(strings.ToLower(key), slices.Collect(maps.Keys(known))); near != "" {
+		return fmt.Sprintf("; did you mean %q?", known[near])
 	}
-	slices.Sort(known)
-	return "; known are " + strings.Join(known, ", ")
+	return "; known are " + strings.Join(slices.Sorted(maps.Values(known)), ", ")
 }
 
 func (p Parameter) check(value string) error {
@@ -145,25 +143,4 @@ func (v Values) Int(key string) int64 {
 func (v Values) Bool(key string) bool {
 	b, _ := strconv.ParseBool(v[key]) // Decode has checked it
 	return b
-}
-
-// editDistance is Levenshtein's distance between two words.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			next := min(row[j]+1, row[j+1]+1, diagonal+cost)
-			diagonal, row[j+1] = row[j+1], next
-		}
-	}
-	return row[len(b)]
 }

@@ -120,7 +120,7 @@ func (s *Controller) ValidateVolumeCapabilities(ctx context.Context, r *csipb.Va
 	}
 	for _, c := range capabilities {
 		if err := s.Broker.Supports(s.Kind, c); err != nil {
-			return &csipb.ValidateVolumeCapabilitiesResponse{Message: err.Error()}, nil
+			return &csipb.ValidateVolumeCapabilitiesResponse{Message: err.Error()}, nil //nolint:nilerr // the message is the answer
 		}
 	}
 	return &csipb.ValidateVolumeCapabilitiesResponse{Confirmed: &csipb.ValidateVolumeCapabilitiesResponse_Confirmed{

@@ -2,7 +2,6 @@ package csi
 
 import (
 	"context"
-	"fmt"
 	"path"
 	"runtime/debug"
 	"time"
@@ -80,7 +79,7 @@ func subject(req any) []any {
 	var values []any
 	add := func(key, value string) {
 		if value != "" {
-			values = append(values, key, fmt.Sprintf("%.128q", value))
+			values = append(values, key, value[:min(len(value), 256)])
 		}
 	}
 	if r, ok := req.(interface{ GetVolumeId() string }); ok {

@@ -280,7 +280,6 @@ func TestServer_ClosesAtOnceBesideAnUnusedConnection(t *testing.T) {
 			t.Error(err)
 		}
 	case <-time.After(4 * time.Second):
-		t.Error("Close waits for a connection on which nothing was asked")
-		<-closed
+		t.Errorf("Close waits for a connection on which nothing was asked: %v", <-closed)
 	}
 }

@@ -34,7 +34,9 @@ func Serve(ctx context.Context, endpoint string, m *Metrics, ready func(context.
 	if err := server.Shutdown(grace); err != nil {
 		return errors.Join(err, server.Close())
 	}
-	<-ended
+	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
 	return nil
 }
 

@@ -82,14 +82,22 @@ func help(t *testing.T, command string) string {
 
 // parameters is what a StorageClass may say, kind by kind.
 func parameters(*testing.T) string {
-	page := "# Parameters\n\nThe keys of a StorageClass's `parameters`. An unknown key is refused, with the nearest known name.\nKeys are compared without case, prefixes with it.\n"
+	page := "# Parameters\n\nThe keys of the `parameters` of a StorageClass and of a VolumeSnapshotClass. An unknown key is refused, with the\nnearest known name. Keys are compared without case, prefixes with it.\n"
 	for _, kind := range all.Kinds() {
-		page += fmt.Sprintf("\n## %s (`%s`)\n\n| key | type | default | also called | meaning |\n|---|---|---|---|---|\n", kind.Name, kind.Driver)
-		for _, p := range kind.Parameters {
-			page += row(code(p.Key), typeOf(p), code(p.Default), code(p.Aliases...), strings.ReplaceAll(p.Help, "|", `\|`))
+		page += fmt.Sprintf("\n## %s (`%s`)\n\n### StorageClass\n", kind.Name, kind.Driver) + parameterTable(kind.Parameters)
+		if len(kind.SnapshotParameters) > 0 {
+			page += "\n### VolumeSnapshotClass\n" + parameterTable(kind.SnapshotParameters)
 		}
 	}
 	return page
+}
+
+func parameterTable(ps backend.Parameters) string {
+	table := "\n| key | type | default | also called | meaning |\n|---|---|---|---|---|\n"
+	for _, p := range ps {
+		table += row(code(p.Key), typeOf(p), code(p.Default), code(p.Aliases...), strings.ReplaceAll(p.Help, "|", `\|`))
+	}
+	return table
 }
 
 func typeOf(p backend.Parameter) string {

@@ -19,7 +19,10 @@ const DefaultDriver = "ebs.csi.diskbridge.io"
 
 // Kind describes EBS to the front doors.
 func Kind() backend.Kind {
-	return backend.Kind{Name: volume.EBS, Driver: DefaultDriver, Parameters: Parameters(), Zonal: true}
+	return backend.Kind{
+		Name: volume.EBS, Driver: DefaultDriver, Zonal: true,
+		Parameters: Parameters(), SnapshotParameters: SnapshotParameters(),
+	}
 }
 
 // Options shape a Backend.

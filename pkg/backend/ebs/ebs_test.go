@@ -81,7 +81,7 @@ func (c *cloud) node(i int) string { return c.State().Instances[i].ID }
 // count returns how often an operation was called, whatever the outcome.
 func (c *cloud) count(operation string) int {
 	n := c.Calls()[operation]
-	return int(n.OK + n.Throttled + n.Error)
+	return n.OK + n.Throttled + n.Error
 }
 
 func (c *cloud) fault(rules ...emulator.Fault) {

@@ -21,8 +21,8 @@ const (
 
 var snapshotID = regexp.MustCompile(`^snap-[0-9a-f]{8}([0-9a-f]{9})?$`)
 
-// snapshotParameters declares what a VolumeSnapshotClass may say.
-func snapshotParameters() backend.Parameters {
+// SnapshotParameters declares what a VolumeSnapshotClass may say.
+func SnapshotParameters() backend.Parameters {
 	return backend.Parameters{
 		{Key: keyTag, Type: backend.Prefix, Help: "Each tagSpecification_N=\"key=value\" adds a tag to the snapshot."},
 	}
@@ -32,7 +32,7 @@ func snapshotParameters() backend.Parameters {
 // has no idempotency token for it: the name's tag is the only guard, and it is
 // trusted only once EC2 must show everything that was asked for under the name.
 func (b *Backend) CreateSnapshot(ctx context.Context, req volume.SnapshotRequest) (volume.Snapshot, error) {
-	values, err := snapshotParameters().Decode(req.Parameters)
+	values, err := SnapshotParameters().Decode(req.Parameters)
 	if err != nil {
 		return volume.Snapshot{}, fault.New(fault.Invalid, opSnapshot, req.Name, "%v", err)
 	}

@@ -51,7 +51,7 @@ func NewSession(ctx context.Context, opts Options) (*Session, error) {
 	})
 	load := []func(*config.LoadOptions) error{
 		config.WithHTTPClient(client),
-		config.WithRetryer(func() sdk.Retryer { return transientRetryer() }),
+		config.WithRetryer(transientRetryer),
 		config.WithAppID(opts.AppID),
 	}
 	if opts.Region != "" {
