@@ -135,19 +135,21 @@ func (b *Backend) volume(ctx context.Context, op, handle string) (ec2.Volume, er
 	if err != nil {
 		return ec2.Volume{}, err
 	}
-	v, found, err := b.api.Volume(ctx, id)
-	if err != nil {
+	return mustExist(ctx, op, "volume", id, b.api.Volume, b.api.VolumeAbsent)
+}
+
+// mustExist reads a resource and proves its absence where EC2 does not show it.
+func mustExist[T any](ctx context.Context, op, what, id string, read func(context.Context, string) (T, bool, error), absent absence) (T, error) {
+	v, found, err := read(ctx, id)
+	if err != nil || found {
 		return v, fault.Wrap(op, id, err)
 	}
-	if found {
-		return v, nil
-	}
-	absent, err := b.api.VolumeAbsent(ctx, id)
+	gone, err := absent(ctx, id)
 	switch {
 	case err != nil:
 		return v, fault.Wrap(op, id, err)
-	case absent:
-		return v, fault.New(fault.NotFound, op, id, "the volume does not exist")
+	case gone:
+		return v, fault.New(fault.NotFound, op, id, "the %s does not exist", what)
 	default:
 		return v, notVisibleYet(op, id)
 	}

@@ -72,24 +72,14 @@ func (b *Backend) instance(ctx context.Context, id string) (ec2.Instance, error)
 	if !instanceID.MatchString(id) {
 		return ec2.Instance{}, fault.New(fault.NotFound, opPublish, id, "no node can have this id; EC2 instance ids are i- and 8 or 17 hexadecimal digits")
 	}
-	inst, found, err := b.api.Instance(ctx, id)
-	if err != nil {
-		return inst, fault.Wrap(opPublish, id, err)
+	inst, err := mustExist(ctx, opPublish, "instance", id, b.api.Instance, b.api.InstanceAbsent)
+	if err == nil && inst.Gone() {
+		err = fault.New(fault.NotFound, opPublish, id, "the instance is terminated")
 	}
-	if !found {
-		absent, err := b.api.InstanceAbsent(ctx, id)
-		if err != nil {
-			return inst, fault.Wrap(opPublish, id, err)
-		}
-		if !absent {
-			return inst, notVisibleYet(opPublish, id)
-		}
-	}
-	if !found || inst.Gone() {
+	if fault.Is(err, fault.NotFound) {
 		b.devices.forget(id)
-		return inst, fault.New(fault.NotFound, opPublish, id, "the instance does not exist or is terminated")
 	}
-	return inst, nil
+	return inst, err
 }
 
 // mayAttach checks what EC2 would refuse or must not be asked.

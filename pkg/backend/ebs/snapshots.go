@@ -138,22 +138,7 @@ func (b *Backend) snapshot(ctx context.Context, op, id string) (ec2.Snapshot, er
 	if !snapshotID.MatchString(id) {
 		return ec2.Snapshot{}, fault.New(fault.NotFound, op, strings.ToValidUTF8(id, "?"), "no snapshot can have this id; EC2 snapshot ids are snap- and 8 or 17 hexadecimal digits")
 	}
-	s, found, err := b.api.Snapshot(ctx, id)
-	if err != nil {
-		return s, fault.Wrap(op, id, err)
-	}
-	if found {
-		return s, nil
-	}
-	absent, err := b.api.SnapshotAbsent(ctx, id)
-	switch {
-	case err != nil:
-		return s, fault.Wrap(op, id, err)
-	case absent:
-		return s, fault.New(fault.NotFound, op, id, "the snapshot does not exist")
-	default:
-		return s, notVisibleYet(op, id)
-	}
+	return mustExist(ctx, op, "snapshot", id, b.api.Snapshot, b.api.SnapshotAbsent)
 }
 
 func describeSnapshot(s ec2.Snapshot) volume.Snapshot {
