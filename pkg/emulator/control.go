@@ -25,7 +25,7 @@ func (s *Server) control(w http.ResponseWriter, r *http.Request) {
 	handle, ok := s.controls()[r.Method+" "+strings.TrimPrefix(r.URL.Path, controlPrefix)]
 	if !ok {
 		writeJSON(w, http.StatusNotFound, map[string]string{
-			"error": "no such control; there are GET calls, state, faults, held, clock, instances and POST faults, release, clock, reset",
+			"error": "no such control; there are GET calls, state, faults, held, clock, instances and POST faults, release, clock, reset and DELETE faults",
 		})
 		return
 	}
@@ -51,6 +51,7 @@ func (s *Server) controls() map[string]controlHandler {
 		"GET held":      tell(func() any { return s.Held() }),
 		"GET clock":     tell(s.clockState),
 		"POST faults":   s.postFaults,
+		"DELETE faults": tell(func() any { s.ClearFaults(); return struct{}{} }),
 		"POST release":  s.postRelease,
 		"POST clock":    s.postClock,
 		"POST reset": func(ctx context.Context, _ *json.Decoder) (any, error) {

@@ -61,6 +61,12 @@ func TestControl_overHTTP(t *testing.T) {
 	if _, body := c.control("GET", "state", ""); !strings.Contains(body, id) {
 		t.Errorf("state: %s", body)
 	}
+	if status, _ := c.control("POST", "faults", `[{"operation":"*","effect":"refuse"}]`); status != 200 || len(c.Faults()) != 1 {
+		t.Errorf("set a fault: %d, then %+v", status, c.Faults())
+	}
+	if status, _ := c.control("DELETE", "faults", ""); status != 200 || len(c.Faults()) != 0 {
+		t.Errorf("clear faults: %d, then %+v", status, c.Faults())
+	}
 	if status, body := c.control("POST", "reset", ""); status != 200 {
 		t.Errorf("reset: %d %s", status, body)
 	}
