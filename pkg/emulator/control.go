@@ -22,10 +22,14 @@ func (s *Server) control(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusForbidden, map[string]string{"error": "the control endpoints answer only loopback callers"})
 		return
 	}
+	if r.Method == http.MethodGet && r.URL.Path == controlPrefix+"events" {
+		s.events(w, r)
+		return
+	}
 	handle, ok := s.controls()[r.Method+" "+strings.TrimPrefix(r.URL.Path, controlPrefix)]
 	if !ok {
 		writeJSON(w, http.StatusNotFound, map[string]string{
-			"error": "no such control; there are GET calls, state, faults, held, clock, instances and POST faults, release, clock, reset and DELETE faults",
+			"error": "no such control; there are GET calls, state, events, faults, held, clock, instances and POST faults, release, clock, reset and DELETE faults",
 		})
 		return
 	}

@@ -47,6 +47,7 @@ type Server struct {
 	stop   context.CancelFunc
 	group  sync.WaitGroup
 
+	closing chan struct{} // closed when Close begins
 	mu      sync.Mutex
 	fresh   freshConns
 	servers []*http.Server    // all that listen, the main one first
@@ -62,7 +63,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	}
 	s := &Server{
 		options: o, profile: profile, faults: faults.New(o.Seed), buckets: throttle.NewBuckets(), counts: throttle.NewCounts(),
-		logger: klog.FromContext(ctx), imds: map[string]string{},
+		logger: klog.FromContext(ctx), imds: map[string]string{}, closing: make(chan struct{}),
 	}
 	if s.store, err = s.openStore(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start emulator: %w", err), o.Storage.Close())
@@ -159,6 +160,7 @@ func (s *Server) Close() error {
 		return nil
 	}
 	s.closed = true
+	close(s.closing)
 	servers := s.servers
 	s.mu.Unlock()
 	s.faults.Clear()

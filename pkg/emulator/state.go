@@ -23,6 +23,8 @@ type VolumeState struct {
 	Created     time.Time         `json:"created"`
 	Tags        map[string]string `json:"tags"`
 	Attachments []AttachmentState `json:"attachments"`
+
+	Modification string `json:"modification,omitempty"` // state of the latest one
 }
 
 // AttachmentState is an attachment.
@@ -77,6 +79,9 @@ func newVolumeState(v *store.Volume) VolumeState {
 	}
 	for _, a := range v.Attachments {
 		state.Attachments = append(state.Attachments, AttachmentState{a.Instance, a.Device, a.State})
+	}
+	if m := v.Current(); m != nil {
+		state.Modification = m.State
 	}
 	return state
 }

@@ -58,6 +58,8 @@ type Store struct {
 	wake   chan struct{}
 	graves []grave
 	tokens map[string]string // client token to volume
+
+	watches []*Watch
 }
 
 // boot makes ids of two runs on one folder differ.

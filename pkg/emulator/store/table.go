@@ -115,6 +115,7 @@ func (t *Table[T]) commit(now time.Time) {
 	var none T
 	for id, v := range t.dirty {
 		t.rows[id] = append(t.settled(id, now), version[T]{value: v, at: now})
+		t.store.tell(t.kind, id)
 		switch {
 		case v == none:
 			t.store.graves = append(t.store.graves, grave{at: now.Add(t.store.window), bury: func() { t.bury(id) }})
