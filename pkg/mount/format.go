@@ -3,6 +3,8 @@ package mount
 import (
 	"context"
 	"fmt"
+	"os"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -36,35 +38,75 @@ func (b *Block) prepare(ctx context.Context, t *task, d device, plan volume.Bloc
 		return fault.New(fault.InUse, "check disk", d.node,
 			"it is empty, and only a volume that was made empty for its claim is formatted, by a writer. Make the %s file system yourself if you mean it", plan.FSType)
 	}
-	return b.format(ctx, t, d, plan.FSType)
+	return b.format(ctx, t, d, plan)
 }
 
 // format makes the file system. No tool is told to overwrite: each refuses by itself what it recognises.
-func (b *Block) format(ctx context.Context, t *task, d device, fsType string) error {
-	if err := b.sysfs.verify(d); err != nil {
-		return err
+func (b *Block) format(ctx context.Context, t *task, d device, plan volume.BlockPlan) error {
+	if page := int64(os.Getpagesize()); plan.Format.BlockBytes > page {
+		return fault.New(fault.Invalid, "format", d.node, "blocks of %d bytes cannot be mounted where memory pages have %d; choose a blockSize of at most %d",
+			plan.Format.BlockBytes, page, page)
 	}
 	var args []string
-	switch fsType {
+	switch plan.FSType {
 	case volume.Ext4:
-		args = []string{"-q", "-m0"} // no blocks kept for root
+		args = ext4Args(plan.Format)
 	case volume.XFS:
 		tools, err := b.tools.read(ctx, t, "mkfs.xfs", "-V")
 		if err != nil {
 			return fault.Wrap("format", d.node, err)
 		}
-		args = append([]string{"-q"}, xfsFeatures(kernelRelease(), strings.TrimPrefix(tools, "mkfs.xfs version "))...)
+		args = append(xfsArgs(plan.Format), xfsFeatures(kernelRelease(), strings.TrimPrefix(tools, "mkfs.xfs version "))...)
 	case volume.Btrfs:
 		args = []string{"-q"}
 	}
-	if err := b.tools.write(ctx, t, "mkfs."+fsType, append(args, d.node)...); err != nil {
+	if err := b.sysfs.verify(d); err != nil {
+		return err
+	}
+	if err := b.tools.write(ctx, t, "mkfs."+plan.FSType, append(args, d.node)...); err != nil {
 		return fault.Wrap("format", d.node, err)
 	}
 	found, err := b.probe(ctx, t, d)
-	if err == nil && found != (content{fsType: fsType}) {
-		err = fault.New(fault.Internal, "format", d.node, "mkfs.%s succeeded, but the disk carries %s", fsType, found)
+	if err == nil && found != (content{fsType: plan.FSType}) {
+		err = fault.New(fault.Internal, "format", d.node, "mkfs.%s succeeded, but the disk carries %s", plan.FSType, found)
 	}
 	return err
+}
+
+// ext4Args are what mke2fs(8) is told.
+func ext4Args(f volume.Format) []string {
+	args := []string{"-q", "-m0"} // no blocks kept for root
+	for _, o := range []struct {
+		flag  string
+		value int64
+	}{{"-b", f.BlockBytes}, {"-I", f.InodeBytes}, {"-i", f.BytesPerInode}, {"-N", f.Inodes}, {"-C", f.ClusterBytes}} {
+		if o.value > 0 {
+			args = append(args, o.flag, strconv.FormatInt(o.value, 10))
+		}
+	}
+	var features []string // in one argument: of several -O the last one wins
+	if f.BigAlloc {
+		features = append(features, "bigalloc")
+	}
+	if f.Encryption {
+		features = append(features, "encrypt")
+	}
+	if len(features) > 0 {
+		args = append(args, "-O", strings.Join(features, ","))
+	}
+	return args
+}
+
+// xfsArgs are what mkfs.xfs(8) is told.
+func xfsArgs(f volume.Format) []string {
+	args := []string{"-q"}
+	if f.BlockBytes > 0 {
+		args = append(args, "-b", fmt.Sprintf("size=%d", f.BlockBytes))
+	}
+	if f.InodeBytes > 0 {
+		args = append(args, "-i", fmt.Sprintf("size=%d", f.InodeBytes))
+	}
+	return args
 }
 
 // xfsFeatures leaves out what the running kernel cannot read: mkfs.xfs is often newer than the kernel, and its defaults

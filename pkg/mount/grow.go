@@ -100,7 +100,7 @@ func (b *Block) diskBytes(ctx context.Context, t *task, d device) (size int64, e
 
 // growStaged grows a file system at stage: a snapshot may have been restored into a larger disk. Where the kernel does
 // not allow ext4 to grow while mounted, it grows before its first use, unmounted; one that is in use already stays
-// mounted and small, which Expand then says.
+// mounted and small, which Expand then says. So does one with clusters, which resize2fs only grows by force.
 func (b *Block) growStaged(ctx context.Context, t *task, d device, plan volume.BlockPlan, point string, inUse bool) error {
 	if plan.ReadOnly {
 		return nil
@@ -109,7 +109,7 @@ func (b *Block) growStaged(ctx context.Context, t *task, d device, plan volume.B
 	if plan.FSType != volume.Ext4 || !errors.Is(err, unix.EPERM) {
 		return err
 	}
-	if inUse {
+	if inUse || clustered(d.node) {
 		return nil
 	}
 	if err := b.unmount(ctx, t, point, 0); err != nil {
@@ -219,17 +219,9 @@ func measure(dir *os.File, d device, fsType string) (extent, error) {
 // measureExt4 reads the superblock; the kernel keeps it current in the disk's page cache. Its layout is at
 // https://docs.kernel.org/filesystems/ext4/super.html
 func measureExt4(node string) (extent, error) {
-	f, err := os.Open(node)
+	sb, err := superblock(node)
 	if err != nil {
 		return extent{}, err
-	}
-	defer func() { _ = f.Close() }()
-	var sb [1024]byte
-	if _, err := f.ReadAt(sb[:], 1024); err != nil {
-		return extent{}, err
-	}
-	if binary.LittleEndian.Uint16(sb[0x38:]) != 0xef53 {
-		return extent{}, errors.New("there is no ext4 superblock")
 	}
 	blocks := int64(binary.LittleEndian.Uint32(sb[0x4:]))
 	if binary.LittleEndian.Uint32(sb[0x60:])&0x80 != 0 { // 64bit
@@ -237,7 +229,26 @@ func measureExt4(node string) (extent, error) {
 	}
 	block := int64(1024) << (binary.LittleEndian.Uint32(sb[0x18:]) & 0x7)
 	group := int64(binary.LittleEndian.Uint32(sb[0x20:])) * block
-	return extent{bytes: blocks * block, block: block, slack: group}, nil
+	// A last group that is too small for its own tables is left out. They are much smaller than a group of clusters.
+	return extent{bytes: blocks * block, block: block, slack: min(group, 128<<20)}, nil
+}
+
+func superblock(node string) (sb [1024]byte, err error) {
+	f, err := os.Open(node)
+	if err != nil {
+		return sb, err
+	}
+	defer func() { _ = f.Close() }()
+	if _, err = f.ReadAt(sb[:], 1024); err == nil && binary.LittleEndian.Uint16(sb[0x38:]) != 0xef53 {
+		err = errors.New("there is no ext4 superblock")
+	}
+	return sb, err
+}
+
+// clustered reports whether an ext4 has the feature bigalloc.
+func clustered(node string) bool {
+	sb, err := superblock(node)
+	return err == nil && binary.LittleEndian.Uint32(sb[0x64:])&0x200 != 0
 }
 
 func measureBtrfs(dir *os.File) (extent, error) {

@@ -117,6 +117,27 @@ func TestBlock_StageGrowsWhatWasRestoredIntoALargerDisk(t *testing.T) {
 	})
 }
 
+// A group of blocks is then larger than the growth.
+func TestBlock_StageGrowsExt4WithClusters(t *testing.T) {
+	n := mounttest.NewNode(t)
+	source := n.Attach(serial, size)
+	b, ctx, plan := newBlock(n), t.Context(), fresh(volume.Ext4)
+	plan.Format = volume.Format{BigAlloc: true, ClusterBytes: 64 << 10}
+	must(t, b.Stage(ctx, plan, n.Mkdir("source")))
+	must(t, b.Unstage(ctx, handle, n.Path("source")))
+	n.AttachCopy(serial2, source, 2*size)
+	must(t, b.Stage(ctx, second(plan), n.Mkdir("copy")))
+	if !maySysResource(t) { // resize2fs would need force
+		_, err := b.Expand(ctx, second(plan), n.Path("copy"), 2*size)
+		wantKind(t, err, fault.Denied, "CAP_SYS_RESOURCE")
+		return
+	}
+	s, err := b.Stats(ctx, handle2, n.Path("copy"))
+	if err != nil || s.TotalBytes < size*18/10 {
+		t.Errorf("Stats = %+v, %v; want nearly %d bytes", s, err, 2*size)
+	}
+}
+
 func TestProveGrown(t *testing.T) {
 	before := extent{bytes: 1 << 30, slack: 128 << 20}
 	for bytes, grown := range map[int64]bool{1 << 30: false, 2<<30 - 128<<20: false, 2<<30 - 4096: true, 2 << 30: true} {

@@ -13,9 +13,12 @@ type BlockPlan struct {
 	Serial    string // NVMe serial number that the device must carry
 	Raw       bool   // hand out the device itself, no file system
 	FSType    string // ext4, xfs or btrfs; empty if Raw
+	Layout    Layout // raw, bosh or unknown (as found, never formatted); empty if Raw
 	Options   MountOptions
-	MayFormat bool // an empty device may get a file system
-	ReadOnly  bool // nobody writes: no format, no journal replay, no grow
+	Format    Format // how a new file system is made
+	MayFormat bool   // an empty device may get a file system
+	ReadOnly  bool   // nobody writes: no format, no journal replay, no grow
+	OneTarget bool   // published at one path at a time (SINGLE_NODE_SINGLE_WRITER)
 }
 
 // Supported file systems of a BlockPlan.
@@ -40,13 +43,25 @@ func NewBlockPlan(handle string, context map[string]string, c Capability, defaul
 		return BlockPlan{}, fmt.Errorf("handle %q names an %s volume; this driver serves EBS volumes (vol-…)", handle, h.Kind)
 	}
 	p := BlockPlan{
-		Handle:   h.Root,
-		Serial:   strings.ReplaceAll(h.Root, "-", ""),
-		Raw:      c.Block,
-		ReadOnly: c.Mode.ReadOnly(),
+		Handle:    h.Root,
+		Serial:    strings.ReplaceAll(h.Root, "-", ""),
+		Raw:       c.Block,
+		ReadOnly:  c.Mode.ReadOnly(),
+		OneTarget: c.Mode == SingleNodeSingleWriter,
 	}
 	if c.Block {
+		if _, err := FormatContext([]Capability{c}, context); err != nil {
+			return BlockPlan{}, fmt.Errorf("volume context: %w", err)
+		}
 		return p, nil
+	}
+	return p.withFileSystem(context, c, defaultFSType)
+}
+
+// withFileSystem completes the plan of a volume that is mounted.
+func (p BlockPlan) withFileSystem(context map[string]string, c Capability, defaultFSType string) (_ BlockPlan, err error) {
+	if c.Mode.MultiNode() && !p.ReadOnly {
+		return BlockPlan{}, fmt.Errorf("access mode %s needs a raw block volume: ext4, xfs and btrfs are destroyed by a second node", c.Mode)
 	}
 	p.FSType = strings.ToLower(c.FSType)
 	if p.FSType == "" {
@@ -59,7 +74,17 @@ func NewBlockPlan(handle string, context map[string]string, c Capability, defaul
 		return BlockPlan{}, err
 	}
 	p.ReadOnly = p.ReadOnly || p.Options.Has("ro")
-	p.MayFormat = mayFormat(context) && !p.ReadOnly
+	madeEmpty := mayFormat(context)
+	if p.Layout, err = layoutOf(context, madeEmpty); err != nil {
+		return BlockPlan{}, err
+	}
+	if err := p.Layout.Supports(Capability{FSType: p.FSType}); err != nil {
+		return BlockPlan{}, err
+	}
+	if p.Format, err = ParseFormatOptions(p.FSType, context); err != nil {
+		return BlockPlan{}, fmt.Errorf("volume context: %w", err)
+	}
+	p.MayFormat = madeEmpty && !p.ReadOnly && p.Layout != LayoutUnknown
 	return p, nil
 }
 
