@@ -14,7 +14,7 @@ GO_FOUND   = $(shell GOTOOLCHAIN=local $(GO) version 2>/dev/null | sed -n 's/^go
                echo $$v; printf '1.26\n%s\n' $$v | sort -V -C && echo ok; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test cover sanity lint fmt generate verify fuzz clean go-version
+.PHONY: help build demo test cover sanity conformance lint fmt generate verify fuzz clean go-version
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ test: go-version ## run every test, on real file systems where run as root
 sanity: go-version ## run csi-sanity against the real driver and the emulator
 	@.ci/install test
 	@$(GO) test -v ./tests/sanity/...
+
+conformance: go-version ## compare the emulator with moto, an emulation of AWS by others (as root)
+	@.ci/install conformance
+	@$(GO) run -tags $(TAGS) ./tests/conformance
 
 cover: go-version ## run the tests and write coverage.out
 	@.ci/install test

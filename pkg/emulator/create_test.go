@@ -31,7 +31,7 @@ func TestCreateVolume_rules(t *testing.T) {
 		"iops too low":        {func(in *create) { in.Iops = aws.Int32(2999) }, "InvalidParameterValue", ""},
 		"iops ratio":          {func(in *create) { in.Iops = aws.Int32(5001) }, "InvalidParameterValue", "Iops to volume size ratio of 500.100000 is too high; maximum is 500 iops per GiB"},
 		"iops of gp2":         {func(in *create) { in.VolumeType, in.Iops = "gp2", aws.Int32(3000) }, "InvalidParameterCombination", ""},
-		"io2 without iops":    {func(in *create) { in.VolumeType = "io2" }, "MissingParameter", ""},
+		"io2 without iops":    {func(in *create) { in.VolumeType = "io2" }, "InvalidParameterCombination", "The parameter iops must be specified for io2 volumes."},
 		"throughput of io1":   {func(in *create) { in.VolumeType, in.Iops, in.Throughput = "io1", aws.Int32(100), aws.Int32(125) }, "InvalidParameterCombination", ""},
 		"throughput too high": {func(in *create) { in.Throughput = aws.Int32(2001) }, "InvalidParameterValue", ""},
 		"throughput ratio":    {func(in *create) { in.Throughput = aws.Int32(751) }, "InvalidParameterValue", ""},

@@ -24,7 +24,7 @@ func TestDescribeInstances(t *testing.T) {
 	}
 	i := c.instance(all[1].ID)
 	if i.State.Name != types.InstanceStateNameRunning || *i.Placement.AvailabilityZone != "us-east-1b" ||
-		i.InstanceType != types.InstanceTypeM5Large || len(i.NetworkInterfaces) != 1 || *i.RootDeviceName != "/dev/xvda" {
+		i.InstanceType != types.InstanceTypeM5Large || len(i.NetworkInterfaces) != 1 || *i.EbsOptimized || *i.RootDeviceName != "/dev/xvda" {
 		t.Errorf("instance %+v", i)
 	}
 	out := must(c.ec2.DescribeInstances(c.ctx, &ec2.DescribeInstancesInput{
@@ -47,6 +47,12 @@ func TestDescribeInstanceTypes(t *testing.T) {
 		i.EbsInfo.AttachmentLimitType != types.AttachmentLimitTypeShared || i.EbsInfo.NvmeSupport != types.EbsNvmeSupportRequired ||
 		*i.NetworkInfo.MaximumNetworkInterfaces != 3 {
 		t.Errorf("m5.large is %+v, %+v", i, i.EbsInfo)
+	}
+	// Older than Nitro, but current: AWS's own list says so.
+	out = must(c.ec2.DescribeInstanceTypes(c.ctx, &ec2.DescribeInstanceTypesInput{InstanceTypes: []types.InstanceType{"t2.micro"}}))(c)
+	i = out.InstanceTypes[0]
+	if i.Hypervisor != types.InstanceTypeHypervisorXen || !*i.CurrentGeneration || len(i.ProcessorInfo.SupportedArchitectures) != 2 {
+		t.Errorf("t2.micro is %+v, %+v", i, i.ProcessorInfo)
 	}
 	_, err := c.ec2.DescribeInstanceTypes(c.ctx, &ec2.DescribeInstanceTypesInput{InstanceTypes: []types.InstanceType{"m5.nonsense"}})
 	c.wantCode(err, "InvalidInstanceType")

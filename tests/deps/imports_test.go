@@ -40,6 +40,8 @@ var layers = map[string]layer{
 	"cmd/diskbridge-csi": {ours: []string{"pkg"}, not: []string{"pkg/cpi", "pkg/emulator"}, foreign: []string{aws, grpc}, why: "it wires one front door"},
 	"cmd/diskbridge-cpi": {ours: []string{"pkg"}, not: []string{"pkg/csi", "pkg/mount", "pkg/emulator"}, foreign: []string{aws}, why: "it wires the other front door"},
 
+	"tests/conformance": {ours: []string{"cmd/diskbridge/sandbox", "pkg/emulator"}, foreign: []string{aws}, why: "it judges the emulator by AWS's own client"},
+
 	"tests": {ours: []string{"cmd", "pkg", "tests"}, foreign: []string{aws, csi, grpc}, why: "tests see everything"},
 }
 

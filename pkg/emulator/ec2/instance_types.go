@@ -90,7 +90,7 @@ type ebsItem struct {
 
 func newTypeItem(t InstanceType) typeItem {
 	item := typeItem{
-		Name: t.Name, CurrentGeneration: t.Nitro, Hypervisor: "nitro", Architectures: one("x86_64"),
+		Name: t.Name, CurrentGeneration: true, Hypervisor: "nitro", Architectures: one("x86_64"),
 		VCPUs: t.VCPUs, MemoryMiB: t.MemoryMiB, Interfaces: t.Interfaces, Cards: 1, ENA: "required",
 		RootDeviceTypes: one("ebs"), Virtualization: one("hvm"),
 		EBS: ebsItem{Optimized: "default", Encryption: "supported", NVMe: "required", Attachments: t.Attachments, LimitType: "dedicated", Cards: 1},
@@ -100,6 +100,7 @@ func newTypeItem(t InstanceType) typeItem {
 	}
 	if !t.Nitro {
 		item.Hypervisor, item.ENA, item.EBS.NVMe, item.EBS.Optimized = "xen", "unsupported", "unsupported", "unsupported"
+		item.Architectures = []string{"i386", "x86_64"}
 	}
 	return item
 }
@@ -123,7 +124,7 @@ func (s *Service) describeInstanceTypes(_ context.Context, p *wire.Params) (any,
 		key: func(t InstanceType) string { return t.Name }, minResults: 5,
 		fields: map[string]func(InstanceType) []string{
 			"bare-metal":                       func(InstanceType) []string { return truth(false) },
-			"current-generation":               func(t InstanceType) []string { return truth(t.Nitro) },
+			"current-generation":               func(InstanceType) []string { return truth(true) },
 			"hypervisor":                       func(t InstanceType) []string { return one(newTypeItem(t).Hypervisor) },
 			"instance-type":                    func(t InstanceType) []string { return one(t.Name) },
 			"ebs-info.nvme-support":            func(t InstanceType) []string { return one(newTypeItem(t).EBS.NVMe) },

@@ -48,7 +48,7 @@ type instanceItem struct {
 	Hypervisor   string          `xml:"hypervisor"`
 	Tags         []tag           `xml:"tagSet>item"`
 	Interfaces   []interfaceItem `xml:"networkInterfaceSet>item"`
-	EBSOptimized bool            `xml:"ebsOptimized"`
+	EBSOptimized bool            `xml:"ebsOptimized"` // what RunInstances asked for, not what the type is by itself
 }
 
 type deviceItem struct {
@@ -100,7 +100,7 @@ func (s *Service) instanceItem(i seenInstance) instanceItem {
 		ID: i.ID, Image: i.Image, State: newStateItem(i.State), PrivateDNS: n.Hostname(), PrivateIP: n.IP(0), Type: i.Type,
 		LaunchTime: wire.NewTime(i.Launched), Zone: i.Zone, ZoneID: s.zoneID(i.Zone), Tenancy: "default",
 		SubnetID: "subnet-0" + i.ID[3:], VPCID: "vpc-00000000000000001", Architecture: "x86_64",
-		RootType: "ebs", RootName: rootDevice, Devices: i.devices, Hypervisor: "xen", Tags: tagSet(i.Tags), EBSOptimized: true,
+		RootType: "ebs", RootName: rootDevice, Devices: i.devices, Hypervisor: "xen", Tags: tagSet(i.Tags),
 	}
 	for k := range i.Interfaces {
 		item.Interfaces = append(item.Interfaces, interfaceItem{

@@ -60,7 +60,7 @@ func checkIOPS(w store.Shape, t volumeType) (store.Shape, error) {
 	case w.IOPS != 0 && !t.iopsAllowed:
 		return w, wire.Errorf("InvalidParameterCombination", "The parameter iops is not supported for %s volumes.", w.Type)
 	case w.IOPS == 0 && t.iopsRequired:
-		return w, wire.Errorf("MissingParameter", "The request must contain the parameter iops")
+		return w, wire.Errorf("InvalidParameterCombination", "The parameter iops must be specified for %s volumes.", w.Type)
 	case w.IOPS == 0:
 		w.IOPS = t.defaultIOPS
 		if t.baseline > 0 {

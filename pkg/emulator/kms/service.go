@@ -144,7 +144,7 @@ func (s *Service) metadata(k *store.Key) map[string]any {
 	m := map[string]any{
 		"AWSAccountId": s.Account, "KeyId": k.ID, "Arn": k.ARN, "CreationDate": k.Created.Unix(), "Enabled": k.State == Enabled,
 		"Description": k.Description, "KeyUsage": "ENCRYPT_DECRYPT", "KeyState": k.State, "Origin": "AWS_KMS", "KeyManager": "CUSTOMER",
-		"KeySpec": "SYMMETRIC_DEFAULT", "EncryptionAlgorithms": []string{"SYMMETRIC_DEFAULT"}, "MultiRegion": false,
+		"KeySpec": "SYMMETRIC_DEFAULT", "CustomerMasterKeySpec": "SYMMETRIC_DEFAULT", "EncryptionAlgorithms": []string{"SYMMETRIC_DEFAULT"}, "MultiRegion": false,
 	}
 	if k.AWSManaged {
 		m["KeyManager"] = "AWS"
