@@ -48,6 +48,7 @@ var nodeRPCs = []csipb.NodeServiceCapability_RPC_Type{
 	csipb.NodeServiceCapability_RPC_STAGE_UNSTAGE_VOLUME,
 	csipb.NodeServiceCapability_RPC_EXPAND_VOLUME,
 	csipb.NodeServiceCapability_RPC_GET_VOLUME_STATS,
+	csipb.NodeServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER,
 }
 
 // NodeGetCapabilities answers what is implemented.

@@ -16,8 +16,8 @@ import (
 // Publish makes a staged volume visible at targetPath, which it creates: a directory for a file system, a file that is
 // the device for a raw plan. readOnly makes this target read-only, whatever the plan says.
 //
-// Kinds: InUse (not attached, not staged, or a raw device that is published the other way), Conflict (the target has
-// another mount), Invalid (path), Pending and UnknownOutcome (deadline).
+// Kinds: InUse (not attached, not staged, published elsewhere although the plan has one target, or a raw device that is
+// published the other way), Conflict (the target has another mount), Invalid (path), Pending and UnknownOutcome (deadline).
 func (b *Block) Publish(ctx context.Context, plan volume.BlockPlan, stagingPath, targetPath string, readOnly bool) error {
 	readOnly = readOnly || plan.ReadOnly
 	return b.work(ctx, "publish", plan.Handle, func(t *task) error {
@@ -38,6 +38,11 @@ func (b *Block) Publish(ctx context.Context, plan volume.BlockPlan, stagingPath,
 		published, err := b.published(ctx, t, d, plan, target, readOnly)
 		if err != nil || published {
 			return err
+		}
+		if plan.OneTarget {
+			if err := onlyTarget(d, source, target); err != nil {
+				return err
+			}
 		}
 		if plan.Raw {
 			if err := b.guardRaw(ctx, t, d, target, readOnly); err != nil {
@@ -114,6 +119,25 @@ func (b *Block) published(ctx context.Context, t *task, d device, plan volume.Bl
 		return false, err
 	}
 	return true, nil
+}
+
+// onlyTarget proves that the disk is seen at no other path than where it is staged: CSI specification, NodePublishVolume,
+// access mode SINGLE_NODE_SINGLE_WRITER.
+func onlyTarget(d device, staging, target string) error {
+	mounts, err := readTable()
+	if err != nil {
+		return err
+	}
+	others := rawTargets(mounts, d, target)
+	for _, e := range mounts.of(d.number) {
+		if e.point != staging && e.point != target {
+			others = append(others, e.point)
+		}
+	}
+	if len(others) > 0 {
+		return fault.New(fault.InUse, "publish", target, "the volume is published at %s already, and its access mode allows one path; unpublish it there first", others[0])
+	}
+	return nil
 }
 
 // deviceAt returns the number of the disk that a target shows: of the file system's disk, or of the device node itself,

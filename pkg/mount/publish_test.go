@@ -206,3 +206,51 @@ func TestBlock_Stats(t *testing.T) {
 	_, err = b.Stats(ctx, handle, n.Path("no/such/path"))
 	wantKind(t, err, fault.NotFound)
 }
+
+// SINGLE_NODE_SINGLE_WRITER has one target, the other modes have as many as wanted.
+func TestBlock_PublishOfASingleWriter(t *testing.T) {
+	for name, plan := range map[string]volume.BlockPlan{"a file system": fresh(volume.Ext4), "a raw device": raw()} {
+		t.Run(name, func(t *testing.T) {
+			n := mounttest.NewNode(t)
+			n.Attach(serial, size)
+			b, ctx, staging := newBlock(n), t.Context(), n.Mkdir("staging")
+			plan.OneTarget = true
+			must(t, b.Stage(ctx, plan, staging))
+			for range 2 {
+				must(t, b.Publish(ctx, plan, staging, n.Path("first"), false))
+			}
+			for _, readOnly := range []bool{false, true} {
+				wantKind(t, b.Publish(ctx, plan, staging, n.Path("second"), readOnly), fault.InUse, n.Path("first"), "one path")
+			}
+			if _, err := os.Lstat(n.Path("second")); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("a refused publish left a target: %v", err)
+			}
+			must(t, b.Unpublish(ctx, handle, n.Path("first")))
+			must(t, b.Publish(ctx, plan, staging, n.Path("second"), false))
+
+			plan.OneTarget = false // SINGLE_NODE_MULTI_WRITER
+			must(t, b.Publish(ctx, plan, staging, n.Path("third"), false))
+		})
+	}
+}
+
+// A pod may hold a shared disk exclusively; on another node nobody knows.
+func TestBlock_RawDeviceThatAPodHolds(t *testing.T) {
+	n := mounttest.NewNode(t)
+	n.Attach(serial, size)
+	b, ctx := newBlock(n), t.Context()
+	must(t, b.Stage(ctx, raw(), n.Mkdir("staging")))
+	must(t, b.Publish(ctx, raw(), n.Path("staging"), n.Path("first"), false))
+	pod, err := os.OpenFile(n.Path("first"), os.O_RDWR|unix.O_EXCL, 0)
+	must(t, err)
+	defer func() { _ = pod.Close() }()
+	for range 2 {
+		must(t, b.Stage(ctx, raw(), n.Path("staging")))
+		must(t, b.Publish(ctx, raw(), n.Path("staging"), n.Path("first"), false))
+		must(t, b.Publish(ctx, raw(), n.Path("staging"), n.Path("second"), false))
+	}
+	_, err = pod.WriteAt([]byte("still mine"), 0)
+	must(t, errors.Join(err, pod.Sync()))
+	must(t, b.Unpublish(ctx, handle, n.Path("second")))
+	must(t, b.Unstage(ctx, handle, n.Path("staging")))
+}
