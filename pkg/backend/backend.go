@@ -43,6 +43,12 @@ type Expander interface {
 	Expand(ctx context.Context, handle string, size volume.Range) (int64, error)
 }
 
+// Modifier is a Backend whose volumes change their attributes while they live.
+type Modifier interface {
+	// Modify gives a volume the mutable parameters; those that it has already cost nothing.
+	Modify(ctx context.Context, handle string, parameters map[string]string) error
+}
+
 // Snapshotter is a Backend with point-in-time copies.
 type Snapshotter interface {
 	CreateSnapshot(ctx context.Context, req volume.SnapshotRequest) (volume.Snapshot, error)
@@ -70,6 +76,8 @@ type Kind struct {
 	Parameters Parameters // of a new volume: StorageClass, cloud_properties
 	// SnapshotParameters are those of a new snapshot, nil without snapshots.
 	SnapshotParameters Parameters
+	// MutableParameters are those that may change while a volume lives, nil without a Modifier.
+	MutableParameters Parameters
 	// Zonal says that volumes are reachable from one zone only.
 	Zonal bool
 }

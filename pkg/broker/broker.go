@@ -91,7 +91,18 @@ func (b *Broker) Expand(ctx context.Context, handle string, size volume.Range) (
 	if err != nil {
 		return 0, err
 	}
-	return locked(b, "expand", handle, func() (int64, error) { return e.Expand(ctx, handle, size) })
+	return shared(b, "expand", handle, func() (int64, error) { return e.Expand(ctx, handle, size) })
+}
+
+// Modify changes a volume's attributes. It may run beside Expand, which then asks
+// the cloud for both at once.
+func (b *Broker) Modify(ctx context.Context, handle string, parameters map[string]string) error {
+	m, err := role[backend.Modifier](b, "modify", handle)
+	if err != nil {
+		return err
+	}
+	_, err = shared(b, "modify", handle, func() (struct{}, error) { return struct{}{}, m.Modify(ctx, handle, parameters) })
+	return err
 }
 
 // CreateSnapshot takes a snapshot; calls for one name exclude each other.
@@ -172,7 +183,15 @@ func as[R any](be backend.Backend, err error, op string) (R, error) {
 }
 
 func locked[T any](b *Broker, op, key string, do func() (T, error)) (T, error) {
-	release, err := b.locks.TryLock(op, key)
+	return guarded(b.locks.TryLock, op, key, do)
+}
+
+func shared[T any](b *Broker, op, key string, do func() (T, error)) (T, error) {
+	return guarded(b.locks.TryShare, op, key, do)
+}
+
+func guarded[T any](lock func(op, key string) (func(), error), op, key string, do func() (T, error)) (T, error) {
+	release, err := lock(op, key)
 	if err != nil {
 		var none T
 		return none, err

@@ -31,6 +31,9 @@ var controllerRPCs = []csipb.ControllerServiceCapability_RPC_Type{
 	csipb.ControllerServiceCapability_RPC_CREATE_DELETE_SNAPSHOT,
 	csipb.ControllerServiceCapability_RPC_LIST_SNAPSHOTS,
 	csipb.ControllerServiceCapability_RPC_EXPAND_VOLUME,
+	csipb.ControllerServiceCapability_RPC_MODIFY_VOLUME,
+	csipb.ControllerServiceCapability_RPC_CLONE_VOLUME,
+	csipb.ControllerServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER,
 }
 
 // ControllerGetCapabilities answers what is implemented.
@@ -49,15 +52,12 @@ func (s *Controller) CreateVolume(ctx context.Context, r *csipb.CreateVolumeRequ
 	const op = "create volume"
 	capabilities, capErr := toCapabilities(r.GetVolumeCapabilities())
 	source, srcErr := toSource(r.GetVolumeContentSource())
-	if err := first(checkString("name", r.GetName()), capErr, srcErr, checkMap("parameters", r.GetParameters())); err != nil {
+	if err := first(checkString("name", r.GetName()), capErr, srcErr, checkMap("parameters", r.GetParameters()), checkMap("mutable_parameters", r.GetMutableParameters())); err != nil {
 		return nil, invalid(op, "%v", err)
-	}
-	if len(r.GetMutableParameters()) > 0 {
-		return nil, invalid(op, "mutable_parameters are not supported; put them into the StorageClass")
 	}
 	v, err := s.Broker.Create(ctx, s.Kind, volume.CreateRequest{
 		Name: r.GetName(), Range: toRange(r.GetCapacityRange()), Capabilities: capabilities,
-		Parameters: r.GetParameters(), Source: source, Topology: toRequirement(r.GetAccessibilityRequirements()),
+		Parameters: r.GetParameters(), MutableParameters: r.GetMutableParameters(), Source: source, Topology: toRequirement(r.GetAccessibilityRequirements()),
 	})
 	if err != nil {
 		return nil, err
@@ -115,10 +115,14 @@ func (s *Controller) ValidateVolumeCapabilities(ctx context.Context, r *csipb.Va
 	if err := first(checkString("volume_id", r.GetVolumeId()), capErr); err != nil {
 		return nil, invalid("validate capabilities", "%v", err)
 	}
-	if _, err := s.Broker.Get(ctx, r.GetVolumeId()); err != nil {
+	v, err := s.Broker.Get(ctx, r.GetVolumeId())
+	if err != nil {
 		return nil, err
 	}
 	for _, c := range capabilities {
+		if c.Mode.MultiNode() && !v.MultiNode {
+			return &csipb.ValidateVolumeCapabilitiesResponse{Message: "the volume cannot be attached to several nodes"}, nil
+		}
 		if err := s.Broker.Supports(s.Kind, c); err != nil {
 			return &csipb.ValidateVolumeCapabilitiesResponse{Message: err.Error()}, nil //nolint:nilerr // the message is the answer
 		}
@@ -175,4 +179,15 @@ func (s *Controller) ControllerExpandVolume(ctx context.Context, r *csipb.Contro
 	return &csipb.ControllerExpandVolumeResponse{
 		CapacityBytes: size, NodeExpansionRequired: r.GetVolumeCapability().GetBlock() == nil,
 	}, nil
+}
+
+// ControllerModifyVolume gives a volume the parameters of a VolumeAttributesClass.
+func (s *Controller) ControllerModifyVolume(ctx context.Context, r *csipb.ControllerModifyVolumeRequest) (*csipb.ControllerModifyVolumeResponse, error) {
+	if err := first(checkString("volume_id", r.GetVolumeId()), checkMap("mutable_parameters", r.GetMutableParameters())); err != nil {
+		return nil, invalid("modify", "%v", err)
+	}
+	if err := s.Broker.Modify(ctx, r.GetVolumeId(), r.GetMutableParameters()); err != nil {
+		return nil, err
+	}
+	return &csipb.ControllerModifyVolumeResponse{}, nil
 }

@@ -8,6 +8,9 @@ const (
 	ContextMayFormat = "diskbridge.io/may-format"
 	// ContextSource names the snapshot or volume whose data the volume carries.
 	ContextSource = "diskbridge.io/source"
+	// ContextAwaitInitialized is "true" where a volume is attached only once all its
+	// data has come from its snapshot; the EBS CSI driver's key.
+	ContextAwaitInitialized = "blockattachuntilinitialized"
 	// ContextProvisioner is written by Kubernetes' provisioner into every volume it made.
 	ContextProvisioner = "storage.kubernetes.io/csiProvisionerIdentity"
 )
@@ -29,8 +32,10 @@ type CreateRequest struct {
 	Range        Range
 	Capabilities []Capability
 	Parameters   map[string]string
-	Source       Source
-	Topology     Requirement
+	// MutableParameters are those of a VolumeAttributesClass; they win.
+	MutableParameters map[string]string
+	Source            Source
+	Topology          Requirement
 }
 
 // Volume is what a backend says of a disk.
@@ -41,6 +46,7 @@ type Volume struct {
 	Source         Source
 	Topology       []Topology
 	PublishedNodes []string
+	MultiNode      bool // several nodes may use it at once
 }
 
 // PublishRequest makes a volume reachable from a node. ReadOnly attaches it read-only.

@@ -82,9 +82,12 @@ func help(t *testing.T, command string) string {
 
 // parameters is what a StorageClass may say, kind by kind.
 func parameters(*testing.T) string {
-	page := "# Parameters\n\nThe keys of the `parameters` of a StorageClass and of a VolumeSnapshotClass. An unknown key is refused, with the\nnearest known name. Keys are compared without case, prefixes with it.\n"
+	page := "# Parameters\n\nThe keys of the `parameters` of a StorageClass, a VolumeAttributesClass and a VolumeSnapshotClass. An unknown key\nis refused, with the nearest known name. Keys are compared without case, prefixes with it.\n"
 	for _, kind := range all.Kinds() {
 		page += fmt.Sprintf("\n## %s (`%s`)\n\n### StorageClass\n", kind.Name, kind.Driver) + parameterTable(kind.Parameters)
+		if len(kind.MutableParameters) > 0 {
+			page += "\n### VolumeAttributesClass\n" + parameterTable(kind.MutableParameters)
+		}
 		if len(kind.SnapshotParameters) > 0 {
 			page += "\n### VolumeSnapshotClass\n" + parameterTable(kind.SnapshotParameters)
 		}

@@ -32,11 +32,7 @@ var skips = []struct {
 	{"GetCapacity not supported", 1, "EC2 does not tell how much capacity a zone has left"},
 	{"ControllerPublishVolume.readonly field not supported", 1, "EC2 cannot attach read-only; the node mounts read-only"},
 	{"SNAPSHOT_ACCESSIBILITY_CONSTRAINTS not supported", 1, "EBS snapshots belong to the region, not to a zone"},
-	{"Service does not have single node multi writer capability", 1, "the sidecars map its access modes to SINGLE_NODE_WRITER"},
-	{"Volume Cloning not supported", 2, "not built yet: snapshot and restore"},
-	{"Modify volume not supported", 1, "not built yet: volume attributes"},
-	{"Modify Volume not supported", 1, "not built yet: volume attributes"},
-	{"ControllerModifyVolume not supported", 6, "not built yet: volume attributes"},
+	{"Service does not have single node multi writer capability", 1, "the node half does not announce it yet"},
 	{"GetSnapshot not supported", 3, "not built yet, and no sidecar calls it: ListSnapshots takes an id"},
 	{"GroupControllerService not supported", 6, "not built yet: group snapshots"},
 	{"ControllerGetVolumeHealth not supported", 2, "not built yet, and no sidecar calls it: volume health"},
@@ -68,6 +64,7 @@ func TestSanity_EBS(t *testing.T) {
 		config.TestVolumeSize = gib
 		config.TestVolumeExpandSize = 2 * gib
 		config.TestVolumeParameters = map[string]string{"type": "gp3", "encrypted": "true"}
+		config.TestVolumeMutableParameters = map[string]string{"throughput": "200"}
 		config.TestNodeVolumeAttachLimit = true
 		config.IDGen = ids{}
 		ginkgo.Describe("EBS as "+way, func() { csisanity.GinkgoTest(&config) })

@@ -10,21 +10,28 @@ import (
 // API is what the backend needs of EC2; pkg/cloud/ec2.Client is the real one.
 type API interface {
 	volumeAPI
+	modificationAPI
 	attachmentAPI
 	snapshotAPI
 	Zones(ctx context.Context) ([]ec2.Zone, error)
 	CreateTags(ctx context.Context, id string, tags map[string]string) error
+	DeleteTags(ctx context.Context, id string, keys []string) error
 	AbsenceInterval() time.Duration
 }
 
 type volumeAPI interface {
 	CreateVolume(ctx context.Context, spec ec2.VolumeSpec) (ec2.Volume, error)
+	CopyVolume(ctx context.Context, spec ec2.VolumeSpec) (ec2.Volume, error)
 	DeleteVolume(ctx context.Context, id string) error
 	Volume(ctx context.Context, id string) (ec2.Volume, bool, error)
 	VolumesTagged(ctx context.Context, key, value string) ([]ec2.Volume, error)
 	VolumePage(ctx context.Context, token string) ([]ec2.Volume, string, error)
 	VolumeAbsent(ctx context.Context, id string) (bool, error)
-	ModifyVolumeSize(ctx context.Context, id string, sizeGiB int64) error
+	Initialized(ctx context.Context, id string) (bool, error)
+}
+
+type modificationAPI interface {
+	ModifyVolume(ctx context.Context, id string, change ec2.Change) error
 	Modification(ctx context.Context, id string) (ec2.Modification, bool, error)
 }
 

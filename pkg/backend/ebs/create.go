@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/diskbridge/diskbridge/pkg/backend"
 	"github.com/diskbridge/diskbridge/pkg/cloud/batch"
 	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
 	"github.com/diskbridge/diskbridge/pkg/fault"
@@ -22,133 +19,32 @@ const opCreate = "create volume"
 // first, since EC2 forgets client tokens after some hours; the token then keeps
 // calls that race or whose answers were lost from making a second volume.
 func (b *Backend) Create(ctx context.Context, req volume.CreateRequest) (volume.Volume, error) {
-	spec, err := b.spec(ctx, req)
+	o, err := b.order(ctx, req)
 	if err != nil {
 		return volume.Volume{}, err
+	}
+	if o.existing != "" {
+		return b.adopt(ctx, req, o)
 	}
 	v, found, err := b.named(ctx, req.Name)
 	if err != nil {
 		return volume.Volume{}, err
 	}
 	if !found {
-		v, err = b.make(ctx, req.Name, spec)
+		v, err = b.make(ctx, req.Name, o.spec)
 	} else {
 		v, err = b.available(ctx, v)
 	}
 	if err != nil {
 		return volume.Volume{}, err
 	}
-	if why := unfit(v, req, spec); why != "" {
+	if why := unfit(v, req, o.spec); why != "" {
 		return volume.Volume{}, fault.New(fault.Conflict, opCreate, req.Name, "%s exists under this name, but %s", v.ID, why)
 	}
 	out := describe(v)
-	out.Context = volumeContext(req.Source)
+	out.Context = o.context
 	out.Source = req.Source
 	return out, nil
-}
-
-// spec turns a request into what EC2 is asked for.
-func (b *Backend) spec(ctx context.Context, req volume.CreateRequest) (ec2.VolumeSpec, error) {
-	var spec ec2.VolumeSpec
-	invalid := func(err error) (ec2.VolumeSpec, error) {
-		return spec, fault.New(fault.Invalid, opCreate, req.Name, "%v", err)
-	}
-	for _, c := range req.Capabilities {
-		if err := b.Supports(c); err != nil {
-			return spec, err
-		}
-	}
-	values, err := Parameters().Decode(req.Parameters)
-	if err != nil {
-		return invalid(err)
-	}
-	if req.Source.Volume != "" {
-		return invalid(errors.New("cloning a volume is not supported yet; take a snapshot and restore it"))
-	}
-	layout, floor := layoutRaw, int64(0)
-	if req.Source.Snapshot != "" {
-		snap, err := b.snapshot(ctx, opCreate, req.Source.Snapshot)
-		if err != nil {
-			return spec, err
-		}
-		if snap.State == "pending" {
-			return spec, fault.New(fault.Pending, opCreate, req.Name, "snapshot %s is still being copied by EC2; ask again when it is complete", snap.ID)
-		}
-		layout, floor = inheritedLayout(snap.Tags), snap.SizeGiB
-	}
-	spec.Type, spec.Snapshot, spec.Throughput = values[keyType], req.Source.Snapshot, int32(values.Int(keyThroughput)) //nolint:gosec // Decode bounds it
-	if spec.Throughput > 0 && !typeLimits[spec.Type].throughput {
-		return invalid(fmt.Errorf("type %s takes no parameter %s", spec.Type, keyThroughput))
-	}
-	if spec.SizeGiB, err = sizeGiB(opCreate, req.Name, req.Range, spec.Type, floor); err != nil {
-		return spec, err
-	}
-	if spec.IOPS, err = iops(opCreate, req.Name, values, spec.SizeGiB); err != nil {
-		return spec, err
-	}
-	if spec.Encrypted, spec.KMSKey, err = b.encryption(values); err != nil {
-		return invalid(err)
-	}
-	if spec.Tags, err = b.tags(values, TagVolumeName, req.Name, layout); err != nil {
-		return invalid(err)
-	}
-	place, err := b.place(ctx, req, values[keyZone])
-	spec.Zone, spec.ZoneID = place.Zone, place.ZoneID
-	return spec, err
-}
-
-// encryption combines parameters and the driver's defaults.
-func (b *Backend) encryption(v backend.Values) (encrypted bool, key string, err error) {
-	key = v[keyKMSKey]
-	if v[keyEncrypted] != "" {
-		encrypted = v.Bool(keyEncrypted)
-		if !encrypted && key != "" {
-			return false, "", fmt.Errorf("parameters %s=false and %s contradict each other", keyEncrypted, keyKMSKey)
-		}
-	} else {
-		encrypted = b.opts.Encrypted || key != ""
-	}
-	if encrypted && key == "" {
-		key = b.opts.KMSKey
-	}
-	return encrypted, key, nil
-}
-
-// place chooses the zone: the explicit one, else the best of the topology, else the
-// driver's own, else one by the name, so that a repeated request lands in the same.
-func (b *Backend) place(ctx context.Context, req volume.CreateRequest, explicit string) (volume.Topology, error) {
-	candidates := req.Topology.Candidates()
-	switch {
-	case explicit != "" && len(candidates) > 0 && !slices.ContainsFunc(candidates, func(t volume.Topology) bool { return t.Zone == explicit }):
-		return volume.Topology{}, fault.New(fault.Invalid, opCreate, req.Name,
-			"parameter %s=%s is outside the requested topology (%s)", keyZone, explicit, zoneNames(candidates))
-	case explicit != "":
-		return volume.Topology{Zone: explicit}, nil
-	case len(candidates) > 0 && candidates[0].Zone != "":
-		return volume.Topology{Zone: candidates[0].Zone}, nil
-	case len(candidates) > 0:
-		return candidates[0], nil
-	case b.opts.Zone != "":
-		return volume.Topology{Zone: b.opts.Zone}, nil
-	}
-	zones, err := b.availableZones(ctx)
-	if err != nil {
-		return volume.Topology{}, fault.Wrap(opCreate, req.Name, err)
-	}
-	if len(zones) == 0 {
-		return volume.Topology{}, fault.New(fault.Invalid, opCreate, req.Name, "the region shows no available zone; give a topology")
-	}
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(req.Name))                                                 // a hash never fails
-	return volume.Topology{Zone: zones[int(h.Sum32()%uint32(len(zones)))].Name}, nil //nolint:gosec // a handful of zones
-}
-
-func zoneNames(list []volume.Topology) string {
-	names := make([]string, len(list))
-	for i, t := range list {
-		names[i] = t.Zone + t.ZoneID
-	}
-	return strings.Join(names, ", ")
 }
 
 // named finds the volume of ours that carries a name.
@@ -158,7 +54,7 @@ func (b *Backend) named(ctx context.Context, name string) (ec2.Volume, bool, err
 		return ec2.Volume{}, false, fault.Wrap(opCreate, name, err)
 	}
 	list = slices.DeleteFunc(slices.Clone(list), func(v ec2.Volume) bool {
-		return !b.judge(TagVolumeName, v.Tags).delete || v.State == ec2.StateDeleting || b.tokens.isDeleted(v.ID)
+		return v.Tags[TagCluster] != b.opts.Owner.Cluster && !b.judge(TagVolumeName, v.Tags).delete || v.State == ec2.StateDeleting || b.tokens.isDeleted(v.ID)
 	})
 	switch len(list) {
 	case 0:
@@ -182,7 +78,7 @@ func (b *Backend) make(ctx context.Context, name string, spec ec2.VolumeSpec) (e
 	for generation := first; ; generation++ {
 		spec.Token = volume.Token(b.opts.Owner.Cluster, name, fmt.Sprint(generation))
 		asked := time.Now()
-		made, err := b.api.CreateVolume(ctx, spec)
+		made, err := b.call(ctx, spec)
 		switch {
 		case fault.Is(err, fault.Conflict):
 			return b.afterMismatch(ctx, name, generation)
@@ -202,6 +98,14 @@ func (b *Backend) make(ctx context.Context, name string, spec ec2.VolumeSpec) (e
 			return v, err
 		}
 	}
+}
+
+// call asks EC2 for a new volume or a clone.
+func (b *Backend) call(ctx context.Context, spec ec2.VolumeSpec) (ec2.Volume, error) {
+	if spec.Source != "" {
+		return b.api.CopyVolume(ctx, spec)
+	}
+	return b.api.CreateVolume(ctx, spec)
 }
 
 // afterRefusal looks for the volume before it believes a refusal: EC2 answers its
@@ -285,6 +189,10 @@ func unfit(v ec2.Volume, req volume.CreateRequest, spec ec2.VolumeSpec) string {
 		return fmt.Sprintf("its %d GiB do not satisfy required_bytes %d and limit_bytes %d", v.SizeGiB, req.Range.RequiredBytes, req.Range.LimitBytes)
 	case v.Snapshot != spec.Snapshot:
 		return fmt.Sprintf("it was made from snapshot %q, not %q", v.Snapshot, spec.Snapshot)
+	case v.Source != spec.Source:
+		return fmt.Sprintf("it was cloned from volume %q, not %q", v.Source, spec.Source)
+	case spec.MultiAttach && !v.MultiAttach:
+		return "it cannot be attached to several nodes"
 	case spec.Encrypted && !v.Encrypted:
 		return "it is not encrypted"
 	case !reachable(v, req.Topology):

@@ -134,6 +134,8 @@ func TestCreate_Parameters(t *testing.T) {
 		{name: "a reserved tag", parameters: map[string]string{"tagSpecification_1": "diskbridge.io/cluster=other"}, want: "reserved", kind: fault.Invalid},
 		{name: "a tag without value", parameters: map[string]string{"tagSpecification_1": "novalue"}, want: "key=value", kind: fault.Invalid},
 		{name: "a zone outside the topology", parameters: map[string]string{"availabilityZone": "us-east-1b"}, want: "outside the requested topology", kind: fault.Invalid},
+		{name: "too few iops are raised on demand", parameters: map[string]string{"type": "io1", "iopsPerGB": "1", "allowAutoIOPSPerGBIncrease": "true"}, gib: 10, want: "io1 10 100 0 false"},
+		{name: "blockExpress is accepted", parameters: map[string]string{"blockExpress": "true"}, want: "gp3 1 3000 125 false"},
 		{name: "too few iops are EC2's to refuse", parameters: map[string]string{"type": "io1", "iopsPerGB": "1"}, gib: 10, want: "iops", kind: fault.Invalid},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

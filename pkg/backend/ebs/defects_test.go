@@ -252,7 +252,7 @@ func call(ctx context.Context, client *ec2.Client, op, id, instance string) erro
 	case "DetachVolume":
 		err = client.DetachVolume(ctx, id, instance)
 	case "ModifyVolume":
-		err = client.ModifyVolumeSize(ctx, id, 2)
+		err = client.ModifyVolume(ctx, id, ec2.Change{SizeGiB: 2})
 	case "CreateSnapshot":
 		_, err = client.CreateSnapshot(ctx, id, nil)
 	case "DescribeVolumes":

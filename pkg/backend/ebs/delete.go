@@ -23,7 +23,10 @@ func (b *Backend) Delete(ctx context.Context, handle string) (kept string, err e
 	}
 	switch j := b.judge(TagVolumeName, v.Tags); {
 	case j.keep != "":
-		return j.keep, nil
+		if v.Tags[TagAdopted] == "external" && v.Tags[TagCluster] == b.opts.Owner.Cluster {
+			err = b.disown(ctx, v)
+		}
+		return j.keep, err
 	case j.refuse != "":
 		return "", fault.New(fault.InUse, opDelete, v.ID, "not deleted: %s. If it is meant: %s", j.refuse, b.claim(v.ID))
 	}

@@ -21,7 +21,7 @@ const DefaultDriver = "ebs.csi.diskbridge.io"
 func Kind() backend.Kind {
 	return backend.Kind{
 		Name: volume.EBS, Driver: DefaultDriver, Zonal: true,
-		Parameters: Parameters(), SnapshotParameters: SnapshotParameters(),
+		Parameters: Parameters(), SnapshotParameters: SnapshotParameters(), MutableParameters: MutableParameters(),
 	}
 }
 
@@ -40,6 +40,7 @@ type Backend struct {
 	opts    Options
 	devices *deviceNames
 	tokens  *tokenMemory
+	changes *changes
 
 	zones sync.Mutex
 	known []ec2.Zone
@@ -49,13 +50,14 @@ var (
 	_ backend.Backend     = (*Backend)(nil)
 	_ backend.Publisher   = (*Backend)(nil)
 	_ backend.Expander    = (*Backend)(nil)
+	_ backend.Modifier    = (*Backend)(nil)
 	_ backend.Snapshotter = (*Backend)(nil)
 	_ backend.Prober      = (*Backend)(nil)
 )
 
 // New makes a Backend.
 func New(api API, opts Options) *Backend {
-	return &Backend{api: api, opts: opts, devices: newDeviceNames(), tokens: newTokenMemory(time.Now())}
+	return &Backend{api: api, opts: opts, devices: newDeviceNames(), tokens: newTokenMemory(time.Now()), changes: newChanges()}
 }
 
 // Probe asks EC2 for the zones once; later it answers from memory.
@@ -81,16 +83,16 @@ func (b *Backend) availableZones(ctx context.Context) ([]ec2.Zone, error) {
 	return zones, nil
 }
 
-// Supports accepts what one node can do with a disk: read and write it as a file
-// system or as a raw device, or only read it.
+// Supports accepts what nodes can do with a disk: one node reads and writes it, as a
+// file system or as a raw device; several only read it, or share it as a raw device.
 func (b *Backend) Supports(c volume.Capability) error {
-	switch c.Mode {
-	case volume.SingleNodeWriter, volume.SingleNodeReaderOnly:
-	default:
-		return fault.New(fault.Invalid, "check capability", "", "access mode %s is not supported for EBS volumes; use %s or %s",
-			c.Mode, volume.SingleNodeWriter, volume.SingleNodeReaderOnly)
-	}
-	if c.Block {
+	switch {
+	case c.Mode == volume.MultiNodeMultiWriter && !c.Block:
+		return fault.New(fault.Invalid, "check capability", "",
+			"access mode %s needs a raw block volume: ext4, xfs and btrfs are destroyed by two writers", c.Mode)
+	case c.Mode == volume.MultiNodeSingleWriter:
+		return fault.New(fault.Invalid, "check capability", "", "access mode %s is not supported for EBS volumes", c.Mode)
+	case c.Block:
 		return nil
 	}
 	// Where no file system is named, the node's default decides; its flags must then
@@ -209,7 +211,7 @@ func describe(v ec2.Volume) volume.Volume {
 		Handle:   v.ID,
 		Bytes:    v.SizeGiB * volume.GiB,
 		Source:   volume.Source{Snapshot: v.Snapshot, Volume: v.Source},
-		Topology: []volume.Topology{{Zone: v.Zone}},
+		Topology: []volume.Topology{{Zone: v.Zone}}, MultiNode: v.MultiAttach,
 	}
 	for _, a := range v.Attachments {
 		if a.State == ec2.Attached || a.State == ec2.Attaching {

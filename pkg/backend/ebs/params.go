@@ -15,21 +15,64 @@ const (
 	keyEncrypted  = "encrypted"
 	keyKMSKey     = "kmsKeyId"
 	keyZone       = "availabilityZone"
-	keyTag        = "tagSpecification_"
+	keyAutoCreate = "allowAutoIOPSPerGBIncrease"
+	keyAutoModify = "allowAutoIOPSIncreaseOnModify"
+	keyInitRate   = "volumeInitializationRate"
+	keyAwaitInit  = "blockAttachUntilInitialized"
+	keyExisting   = "existingResourceId"
+	keyTag        = "tagSpecification"
+	keyTagGone    = "tagDeletion"
 )
 
 // Parameters declares what a StorageClass may say about EBS volumes. The names are
 // the EBS CSI driver's; aliases are BOSH's cloud_properties and REX-Ray's options.
 func Parameters() backend.Parameters {
+	return append(shape(),
+		backend.Parameter{Key: keyAutoCreate, Type: backend.Bool, Help: "Raise iopsPerGB's result to what the type needs at least, instead of failing."},
+		backend.Parameter{Key: keyAutoModify, Type: backend.Bool, Help: "Keep the ratio of iopsPerGB when the volume grows; remembered in the volume's tags."},
+		backend.Parameter{Key: keyEncrypted, Type: backend.Bool, Help: "Encrypt the volume. Without it the driver's --default-encrypted decides; an account that encrypts by default always does."},
+		backend.Parameter{Key: keyKMSKey, Aliases: []string{"kms_key_arn", "encryptionKey"}, Type: backend.String, Help: "KMS key (ARN, id or alias) for encryption; implies encrypted=true. Without it the driver's --default-kms-key-id, then the account's default key."},
+		backend.Parameter{Key: keyZone, Aliases: []string{"zone", "availability_zone"}, Type: backend.String, Help: "Availability zone. Prefer allowedTopologies with WaitForFirstConsumer; it must agree with the topology where both are given."},
+		backend.Parameter{Key: keyInitRate, Type: backend.Int, Help: "MiB/s at which a volume from a snapshot is filled (100 to 300; EC2 charges for it)."},
+		backend.Parameter{Key: keyAwaitInit, Type: backend.Bool, Help: "Attach a volume from a snapshot only once all its data is there."},
+		backend.Parameter{Key: keyExisting, Type: backend.String, Help: "Id of a volume (vol-…) to adopt instead of making one. It is never formatted nor deleted; deleting the claim only forgets it."},
+		backend.Parameter{Key: "blockExpress", Type: backend.Bool, Help: "Accepted and ignored: every io2 volume is Block Express."},
+		tagParameter("volume"),
+	)
+}
+
+// MutableParameters declares what a VolumeAttributesClass may say.
+func MutableParameters() backend.Parameters {
+	mutable := shape()
+	for i := range mutable {
+		mutable[i].Default = "" // what is not said does not change
+	}
+	return append(mutable,
+		backend.Parameter{Key: keyAutoModify, Type: backend.Bool, Mutable: true, Help: "Keep the ratio of iopsPerGB when the volume grows; remembered in the volume's tags."},
+		tagParameter("volume"),
+		backend.Parameter{Key: keyTagGone, Type: backend.Prefix, Mutable: true, Help: "Each tagDeletion_N=\"key\" removes a tag from the volume."},
+	)
+}
+
+// SnapshotParameters declares what a VolumeSnapshotClass may say.
+func SnapshotParameters() backend.Parameters {
+	return backend.Parameters{tagParameter("snapshot")}
+}
+
+// shape are the parameters of a volume that may change while it lives.
+func shape() backend.Parameters {
 	return backend.Parameters{
-		{Key: keyType, Aliases: []string{"volumeType"}, Type: backend.String, Default: "gp3", OneOf: volumeTypes(), Help: "EBS volume type."},
-		{Key: keyIOPS, Type: backend.Int, Help: "Provisioned operations per second (gp3, io1, io2). Excludes iopsPerGB."},
-		{Key: keyIOPSPerGB, Type: backend.Int, Help: "Operations per second for each GiB of size (gp3, io1, io2), cut to what the type allows. Excludes iops."},
-		{Key: keyThroughput, Type: backend.Int, Help: "Provisioned throughput in MiB/s (gp3)."},
-		{Key: keyEncrypted, Type: backend.Bool, Help: "Encrypt the volume. Without it the driver's --default-encrypted decides; an account that encrypts by default always does."},
-		{Key: keyKMSKey, Aliases: []string{"kms_key_arn", "encryptionKey"}, Type: backend.String, Help: "KMS key (ARN, id or alias) for encryption; implies encrypted=true. Without it the driver's --default-kms-key-id, then the account's default key."},
-		{Key: keyZone, Aliases: []string{"zone", "availability_zone"}, Type: backend.String, Help: "Availability zone. Prefer allowedTopologies with WaitForFirstConsumer; it must agree with the topology where both are given."},
-		{Key: keyTag, Type: backend.Prefix, Help: "Each tagSpecification_N=\"key=value\" adds a tag to the volume."},
+		{Key: keyType, Aliases: []string{"volumeType"}, Type: backend.String, Default: "gp3", OneOf: volumeTypes(), Mutable: true, Help: "EBS volume type."},
+		{Key: keyIOPS, Type: backend.Int, Mutable: true, Help: "Provisioned operations per second (gp3, io1, io2). Excludes iopsPerGB."},
+		{Key: keyIOPSPerGB, Type: backend.Int, Mutable: true, Help: "Operations per second for each GiB of size (gp3, io1, io2), cut to what the type allows. Excludes iops."},
+		{Key: keyThroughput, Type: backend.Int, Mutable: true, Help: "Provisioned throughput in MiB/s (gp3)."},
+	}
+}
+
+func tagParameter(of string) backend.Parameter {
+	return backend.Parameter{
+		Key: keyTag, Type: backend.Prefix, Mutable: true,
+		Help: "Each tagSpecification_N=\"key=value\" tags the " + of + ". The value may contain {{ .PVCName }} and the like; see the tagging guide.",
 	}
 }
 
@@ -98,7 +141,16 @@ func iops(op, name string, v backend.Values, size int64) (int32, error) {
 	case exact > 0:
 		return int32(exact), nil //nolint:gosec // Decode bounds it to int32
 	}
-	// Too many are cut as the EBS CSI driver does; too few are EC2's to refuse, with its own text.
-	ceiling := max(min(l.maxIOPS, l.iopsPerGiB*size), l.minIOPS)
-	return int32(min(perGB*size, ceiling)), nil //nolint:gosec // at most maxIOPS
+	return ratioIOPS(kind, perGB, size, v.Bool(keyAutoCreate)), nil
+}
+
+// ratioIOPS is perGB for each GiB. Too many are cut as the EBS CSI driver does; too
+// few are raised where raise is set, and otherwise EC2's to refuse with its own text.
+func ratioIOPS(kind string, perGB, size int64, raise bool) int32 {
+	l := typeLimits[kind]
+	n := min(perGB*size, max(min(l.maxIOPS, l.iopsPerGiB*size), l.minIOPS))
+	if raise {
+		n = max(n, l.minIOPS)
+	}
+	return int32(n) //nolint:gosec // at most maxIOPS
 }

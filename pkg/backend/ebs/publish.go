@@ -25,7 +25,7 @@ func (b *Backend) Publish(ctx context.Context, req volume.PublishRequest) (map[s
 	if err != nil {
 		return nil, err
 	}
-	if err := b.mayAttach(v, inst); err != nil {
+	if err := b.mayAttach(v, inst, req.Capability); err != nil {
 		return nil, err
 	}
 	onVolume, seenByVolume := v.On(inst.ID)
@@ -40,12 +40,32 @@ func (b *Backend) Publish(ctx context.Context, req volume.PublishRequest) (map[s
 			return nil, err
 		}
 	}
+	if req.Context[volume.ContextAwaitInitialized] == "true" {
+		if err := b.awaitInitialized(ctx, v.ID); err != nil {
+			return nil, err
+		}
+	}
 	if v.Tags[TagLayout] == layoutBlank {
 		if err := b.api.CreateTags(ctx, v.ID, map[string]string{TagLayout: layoutRaw}); err != nil {
 			return nil, fault.Wrap(opPublish, v.ID, err)
 		}
 	}
 	return b.attach(ctx, v, inst)
+}
+
+// awaitInitialized waits until EC2 has copied all data from the snapshot.
+func (b *Backend) awaitInitialized(ctx context.Context, id string) error {
+	err := batch.Poll(ctx, func(ctx context.Context) (bool, error) {
+		done, err := b.api.Initialized(ctx, id)
+		if fault.Is(err, fault.Unavailable) || fault.Is(err, fault.NotFound) {
+			return false, nil // throttled, or not shown yet
+		}
+		return done, err
+	})
+	if err != nil && ctx.Err() != nil {
+		return fault.New(fault.Pending, opPublish, id, "the volume is still being filled from its snapshot; ask again")
+	}
+	return fault.Wrap(opPublish, id, err)
 }
 
 // both reads volume and instance at the same time, so that they share one round trip.
@@ -83,7 +103,7 @@ func (b *Backend) instance(ctx context.Context, id string) (ec2.Instance, error)
 }
 
 // mayAttach checks what EC2 would refuse or must not be asked.
-func (b *Backend) mayAttach(v ec2.Volume, inst ec2.Instance) error {
+func (b *Backend) mayAttach(v ec2.Volume, inst ec2.Instance, c volume.Capability) error {
 	if holder := b.heldByOther(v.Tags); holder != "" {
 		return fault.New(fault.InUse, opPublish, v.ID, "the volume is held by %s; release it there first", holder)
 	}
@@ -93,7 +113,10 @@ func (b *Backend) mayAttach(v ec2.Volume, inst ec2.Instance) error {
 	if v.Zone != inst.Zone {
 		return fault.New(fault.Invalid, opPublish, v.ID, "the volume is in zone %s, node %s in %s; an EBS volume can only be attached in its own zone", v.Zone, inst.ID, inst.Zone)
 	}
-	if v.MultiAttach {
+	if c.Mode.MultiNode() && !v.MultiAttach {
+		return fault.New(fault.Invalid, opPublish, v.ID, "the volume was not made for several nodes (multi-attach, type io2)")
+	}
+	if v.MultiAttach && c.Mode.MultiNode() {
 		return nil
 	}
 	return heldElsewhere(v, inst.ID)

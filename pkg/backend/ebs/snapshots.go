@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/diskbridge/diskbridge/pkg/backend"
 	"github.com/diskbridge/diskbridge/pkg/cloud/batch"
 	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
 	"github.com/diskbridge/diskbridge/pkg/fault"
@@ -20,13 +19,6 @@ const (
 )
 
 var snapshotID = regexp.MustCompile(`^snap-[0-9a-f]{8}([0-9a-f]{9})?$`)
-
-// SnapshotParameters declares what a VolumeSnapshotClass may say.
-func SnapshotParameters() backend.Parameters {
-	return backend.Parameters{
-		{Key: keyTag, Type: backend.Prefix, Help: "Each tagSpecification_N=\"key=value\" adds a tag to the snapshot."},
-	}
-}
 
 // CreateSnapshot takes the snapshot that the name stands for, or returns it. EC2
 // has no idempotency token for it: the name's tag is the only guard, and it is

@@ -19,7 +19,12 @@ func TestSupports(t *testing.T) {
 		{name: "a raw device", c: volume.Capability{Mode: volume.SingleNodeWriter, Block: true}},
 		{name: "reading on one node", c: volume.Capability{Mode: volume.SingleNodeReaderOnly, FSType: "xfs"}},
 		{name: "a flag of xfs without a file system: the node's default decides", c: volume.Capability{Mode: volume.SingleNodeWriter, MountFlags: []string{"logbsize=64k"}}},
-		{name: "several nodes", c: volume.Capability{Mode: volume.MultiNodeMultiWriter, FSType: "ext4"}, want: "MULTI_NODE_MULTI_WRITER is not supported"},
+		{name: "one pod", c: volume.Capability{Mode: volume.SingleNodeSingleWriter, FSType: "ext4"}},
+		{name: "several pods of one node", c: volume.Capability{Mode: volume.SingleNodeMultiWriter, FSType: "ext4"}},
+		{name: "several nodes and a raw device", c: volume.Capability{Mode: volume.MultiNodeMultiWriter, Block: true}},
+		{name: "reading on several nodes", c: volume.Capability{Mode: volume.MultiNodeReaderOnly, FSType: "ext4"}},
+		{name: "several nodes and a file system", c: volume.Capability{Mode: volume.MultiNodeMultiWriter, FSType: "ext4"}, want: "destroyed by two writers"},
+		{name: "one writer among several nodes", c: volume.Capability{Mode: volume.MultiNodeSingleWriter, FSType: "ext4"}, want: "not supported"},
 		{name: "an unknown file system", c: volume.Capability{Mode: volume.SingleNodeWriter, FSType: "ntfs"}, want: `"ntfs" is not supported`},
 		{name: "an option that is not on the list", c: volume.Capability{Mode: volume.SingleNodeWriter, MountFlags: []string{"suid"}}, want: "suid"},
 	} {

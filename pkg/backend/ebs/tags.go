@@ -3,6 +3,7 @@ package ebs
 import (
 	"fmt"
 	"maps"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -51,22 +52,16 @@ func (b *Backend) tags(values backend.Values, nameKey, name, layout string) (map
 	if tags == nil {
 		tags = map[string]string{}
 	}
-	for key, value := range values {
-		if to, ok := createdFor[key]; ok {
-			tags[to] = value
-			continue
+	asked, err := b.userTags(values)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(tags, asked)
+	maps.Copy(tags, b.ratioTags(values))
+	for key, to := range createdFor {
+		if values[key] != "" {
+			tags[to] = values[key]
 		}
-		if !strings.HasPrefix(key, keyTag) {
-			continue
-		}
-		k, v, ok := strings.Cut(value, "=")
-		if !ok {
-			return nil, fmt.Errorf("parameter %q: %q is not of the form key=value", key, value)
-		}
-		if err := CheckTag(k, v, b.opts.Owner.Driver); err != nil {
-			return nil, fmt.Errorf("parameter %q: %w", key, err)
-		}
-		tags[k] = v
 	}
 	tags[nameKey] = name
 	tags[TagCluster] = b.opts.Owner.Cluster
@@ -75,6 +70,59 @@ func (b *Backend) tags(values backend.Values, nameKey, name, layout string) (map
 		tags[b.opts.Owner.Driver+"/cluster"] = "true"
 	}
 	return tags, nil
+}
+
+// userTags are those of tagSpecification parameters, placeholders filled in.
+func (b *Backend) userTags(values backend.Values) (map[string]string, error) {
+	tags := map[string]string{}
+	for key, value := range values {
+		if !strings.HasPrefix(key, keyTag) {
+			continue
+		}
+		k, text, ok := strings.Cut(value, "=")
+		if !ok {
+			return nil, fmt.Errorf("parameter %q: %q is not of the form key=value", key, value)
+		}
+		v, err := expand(text, values)
+		if err == nil {
+			err = CheckTag(k, v, b.opts.Owner.Driver)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("parameter %q: %w", key, err)
+		}
+		tags[k] = v
+	}
+	return tags, nil
+}
+
+// Tags below the driver's name that remember iopsPerGB for later growth; the EBS CSI
+// driver's own.
+const (
+	tagRatio      = "/IOPSPerGb"
+	tagAutoModify = "/AllowAutoIOPSIncreaseOnModify"
+)
+
+func (b *Backend) ratioTags(values backend.Values) map[string]string {
+	tags := map[string]string{}
+	if ratio := values[keyIOPSPerGB]; ratio != "" {
+		tags[b.opts.Owner.Driver+tagRatio] = ratio
+	}
+	if auto := values[keyAutoModify]; auto != "" {
+		tags[b.opts.Owner.Driver+tagAutoModify] = fmt.Sprint(values.Bool(keyAutoModify))
+	}
+	return tags
+}
+
+// rememberedRatio is the iopsPerGB that a volume keeps when it grows, 0 for none.
+func (b *Backend) rememberedRatio(tags map[string]string) int64 {
+	if tags[b.opts.Owner.Driver+tagAutoModify] != "true" {
+		return 0
+	}
+	ratio, err := strconv.ParseInt(tags[b.opts.Owner.Driver+tagRatio], 10, 32)
+	if err != nil {
+		return 0 // a tag that someone else changed
+	}
+	return ratio
 }
 
 // standsIn reports whether we serve under another driver's name.
@@ -151,14 +199,20 @@ func inheritedLayout(tags map[string]string) string {
 	return layoutUnknown
 }
 
-// volumeContext tells the node what it may do with a new volume.
-func volumeContext(source volume.Source) map[string]string {
+// volumeContext tells the node what it may do with a new volume, and ourselves what
+// to wait for before it is attached.
+func volumeContext(source volume.Source, values backend.Values) map[string]string {
+	context := map[string]string{volume.ContextMayFormat: "false"}
 	switch {
 	case source.Snapshot != "":
-		return map[string]string{volume.ContextMayFormat: "false", volume.ContextSource: source.Snapshot}
+		context[volume.ContextSource] = source.Snapshot
 	case source.Volume != "":
-		return map[string]string{volume.ContextMayFormat: "false", volume.ContextSource: source.Volume}
-	default:
-		return map[string]string{volume.ContextMayFormat: "true"}
+		context[volume.ContextSource] = source.Volume
+	case values[keyExisting] == "":
+		context[volume.ContextMayFormat] = "true"
 	}
+	if values.Bool(keyAwaitInit) {
+		context[volume.ContextAwaitInitialized] = "true"
+	}
+	return context
 }

@@ -59,6 +59,10 @@ var common = map[string]fault.Kind{
 	"ValidationException":         fault.Invalid,
 }
 
+// lastRequest is the time that a request needs to be answered: with less left, the
+// refusal is worth more than a request whose outcome nobody would learn.
+const lastRequest = 100 * time.Millisecond
+
 // Do makes one API call and repeats it while AWS refuses it for its rate, with a
 // jittered backoff of at most 5 s, as long as ctx allows. Its error is classified;
 // where ctx ends while waiting, it is the last refusal.
@@ -72,7 +76,8 @@ func Do[T any](ctx context.Context, call Call, request func(context.Context) (T,
 			return out, Classify(err, call)
 		}
 		// Full jitter: many callers that were refused together must not return together.
-		if batch.Pause(ctx, time.Duration(rand.Int64N(int64(backoff)))+10*time.Millisecond) != nil {
+		pause := time.Duration(rand.Int64N(int64(backoff))) + 10*time.Millisecond
+		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < pause+lastRequest || batch.Pause(ctx, pause) != nil {
 			return out, Classify(err, call)
 		}
 	}

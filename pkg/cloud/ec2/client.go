@@ -79,6 +79,18 @@ func (c *Client) CreateTags(ctx context.Context, id string, tags map[string]stri
 	return err
 }
 
+// DeleteTags removes tags from one resource, whatever their values.
+func (c *Client) DeleteTags(ctx context.Context, id string, keys []string) error {
+	tags := make([]types.Tag, len(keys))
+	for i := range keys {
+		tags[i].Key = &keys[i]
+	}
+	_, err := aws.Do(ctx, mutate("DeleteTags", id), func(ctx context.Context) (*sdk.DeleteTagsOutput, error) {
+		return c.api.DeleteTags(ctx, &sdk.DeleteTagsInput{Resources: []string{id}, Tags: tags})
+	})
+	return err
+}
+
 // Zones lists the region's availability zones that are open to this account.
 func (c *Client) Zones(ctx context.Context) ([]Zone, error) {
 	out, err := aws.Do(ctx, read("DescribeAvailabilityZones", ""), func(ctx context.Context) (*sdk.DescribeAvailabilityZonesOutput, error) {

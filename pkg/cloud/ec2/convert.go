@@ -101,6 +101,20 @@ func positive(n int32) *int32 {
 	return &n
 }
 
+// onlyTrue leaves false unsaid: what the account does by default then stands.
+func onlyTrue(b bool) *bool {
+	if !b {
+		return nil
+	}
+	return &b
+}
+
+// gib is a size on the wire, cut to its range.
+func gib(size int64) *int32 {
+	n := int32(min(size, 1<<31-1)) //nolint:gosec // cut to the range of int32
+	return &n
+}
+
 // allPages follows next tokens to the end.
 func allPages[T any](page func(token string) ([]T, string, error)) ([]T, error) {
 	var all []T

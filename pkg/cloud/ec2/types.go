@@ -91,15 +91,28 @@ type VolumeSpec struct {
 	Throughput int32 // MiB/s
 	Encrypted  bool
 	KMSKey     string
-	Snapshot   string
-	Tags       map[string]string
+	Snapshot   string // restore from; excludes Source
+	// Source is the volume to clone. A clone is in its source's zone, and EC2 would
+	// make it a gp2 volume where Type is empty.
+	Source      string
+	MultiAttach bool  // io1 and io2
+	InitRate    int32 // MiB/s at which a restored volume is filled; 0 = EC2's own
+	Tags        map[string]string
+}
+
+// Change is a new shape of a volume; zero values stay as they are.
+type Change struct {
+	Type       string
+	SizeGiB    int64
+	IOPS       int32
+	Throughput int32 // MiB/s
 }
 
 // Modification is the newest change of a volume.
 type Modification struct {
 	Volume        string
 	State         string // modifying, optimizing, completed, failed
-	TargetGiB     int64
+	Target        Change
 	StatusMessage string
 	Started       time.Time
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/diskbridge/diskbridge/pkg/cloud/aws"
+	"github.com/diskbridge/diskbridge/pkg/fault"
 )
 
 // pageSize is what every described page asks for; EC2 allows 5 to 1000.
@@ -21,15 +22,16 @@ func (c *Client) CreateVolume(ctx context.Context, spec VolumeSpec) (Volume, err
 		AvailabilityZone:   optional(spec.Zone),
 		AvailabilityZoneId: optional(spec.ZoneID),
 		VolumeType:         types.VolumeType(spec.Type),
-		Size:               sdkaws.Int32(int32(min(spec.SizeGiB, 1<<31-1))), //nolint:gosec // cut to the range of int32
+		Size:               gib(spec.SizeGiB),
 		Iops:               positive(spec.IOPS),
 		Throughput:         positive(spec.Throughput),
 		KmsKeyId:           optional(spec.KMSKey),
 		SnapshotId:         optional(spec.Snapshot),
 		TagSpecifications:  tagSpec(types.ResourceTypeVolume, spec.Tags),
-	}
-	if spec.Encrypted {
-		in.Encrypted = sdkaws.Bool(true)
+		Encrypted:          onlyTrue(spec.Encrypted),
+		MultiAttachEnabled: onlyTrue(spec.MultiAttach),
+
+		VolumeInitializationRate: positive(spec.InitRate),
 	}
 	out, err := aws.Do(ctx, mutate("CreateVolume", ""), func(ctx context.Context) (*sdk.CreateVolumeOutput, error) {
 		return c.api.CreateVolume(ctx, in)
@@ -43,6 +45,27 @@ func (c *Client) CreateVolume(ctx context.Context, spec VolumeSpec) (Volume, err
 		Encrypted: sdkaws.ToBool(out.Encrypted), KMSKey: sdkaws.ToString(out.KmsKeyId),
 		Snapshot: sdkaws.ToString(out.SnapshotId), Tags: fromTags(out.Tags),
 	}, nil
+}
+
+// CopyVolume asks for a clone of spec.Source, which EC2 makes in the source's zone.
+// The same token means the same clone.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CopyVolumes.html
+func (c *Client) CopyVolume(ctx context.Context, spec VolumeSpec) (Volume, error) {
+	out, err := aws.Do(ctx, mutate("CopyVolumes", spec.Source), func(ctx context.Context) (*sdk.CopyVolumesOutput, error) {
+		return c.api.CopyVolumes(ctx, &sdk.CopyVolumesInput{
+			SourceVolumeId: &spec.Source, ClientToken: optional(spec.Token), VolumeType: types.VolumeType(spec.Type),
+			Size: gib(spec.SizeGiB), Iops: positive(spec.IOPS), Throughput: positive(spec.Throughput),
+			Encrypted: onlyTrue(spec.Encrypted), KmsKeyId: optional(spec.KMSKey), MultiAttachEnabled: onlyTrue(spec.MultiAttach),
+			TagSpecifications: tagSpec(types.ResourceTypeVolume, spec.Tags),
+		})
+	})
+	if err != nil {
+		return Volume{}, err
+	}
+	if len(out.Volumes) != 1 {
+		return Volume{}, fault.New(fault.UnknownOutcome, "CopyVolumes", spec.Source, "EC2 answered %d volumes instead of one", len(out.Volumes))
+	}
+	return toVolume(out.Volumes[0]), nil
 }
 
 // DeleteVolume deletes a volume. fault.NotFound is EC2's word for this id at this
@@ -120,13 +143,33 @@ func (c *Client) VolumeAbsent(ctx context.Context, id string) (bool, error) {
 	})
 }
 
-// ModifyVolumeSize grows a volume to sizeGiB. Its effect is read with Modification.
-func (c *Client) ModifyVolumeSize(ctx context.Context, id string, sizeGiB int64) error {
-	size := int32(min(sizeGiB, 1<<31-1)) //nolint:gosec // cut to the range of int32
+// ModifyVolume changes a volume while it is used. Its effect is read with Modification.
+// https://docs.aws.amazon.com/ebs/latest/userguide/ebs-modify-volume.html
+func (c *Client) ModifyVolume(ctx context.Context, id string, change Change) error {
+	in := &sdk.ModifyVolumeInput{
+		VolumeId: &id, VolumeType: types.VolumeType(change.Type), Iops: positive(change.IOPS), Throughput: positive(change.Throughput),
+	}
+	if change.SizeGiB > 0 {
+		in.Size = gib(change.SizeGiB)
+	}
 	_, err := aws.Do(ctx, mutate("ModifyVolume", id), func(ctx context.Context) (*sdk.ModifyVolumeOutput, error) {
-		return c.api.ModifyVolume(ctx, &sdk.ModifyVolumeInput{VolumeId: &id, Size: &size})
+		return c.api.ModifyVolume(ctx, in)
 	})
 	return err
+}
+
+// Initialized reports whether a volume that was restored from a snapshot holds all
+// its data already.
+// https://docs.aws.amazon.com/ebs/latest/userguide/initalize-volume.html
+func (c *Client) Initialized(ctx context.Context, id string) (bool, error) {
+	out, err := aws.Do(ctx, read("DescribeVolumeStatus", id), func(ctx context.Context) (*sdk.DescribeVolumeStatusOutput, error) {
+		return c.api.DescribeVolumeStatus(ctx, &sdk.DescribeVolumeStatusInput{VolumeIds: []string{id}})
+	})
+	if err != nil || len(out.VolumeStatuses) == 0 {
+		return false, err
+	}
+	details := out.VolumeStatuses[0].InitializationStatusDetails
+	return details == nil || sdkaws.ToInt64(details.Progress) >= 100, nil
 }
 
 // Modification reads a volume's newest modification through the shared batch.
@@ -150,7 +193,11 @@ func (c *Client) fetchModifications(ctx context.Context, ids []string) (map[stri
 	for _, sm := range list {
 		m := Modification{
 			Volume: sdkaws.ToString(sm.VolumeId), State: string(sm.ModificationState),
-			TargetGiB: int64(sdkaws.ToInt32(sm.TargetSize)), StatusMessage: sdkaws.ToString(sm.StatusMessage), Started: sdkaws.ToTime(sm.StartTime),
+			Target: Change{
+				Type: string(sm.TargetVolumeType), SizeGiB: int64(sdkaws.ToInt32(sm.TargetSize)),
+				IOPS: sdkaws.ToInt32(sm.TargetIops), Throughput: sdkaws.ToInt32(sm.TargetThroughput),
+			},
+			StatusMessage: sdkaws.ToString(sm.StatusMessage), Started: sdkaws.ToTime(sm.StartTime),
 		}
 		if old, ok := newest[m.Volume]; !ok || m.Started.After(old.Started) {
 			newest[m.Volume] = m

@@ -1,0 +1,168 @@
+package ebs
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/diskbridge/diskbridge/pkg/cloud/batch"
+	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
+	"github.com/diskbridge/diskbridge/pkg/fault"
+)
+
+// siblingWindow is how long a change waits for one that comes at the same moment:
+// Kubernetes' resizer asks for a new size and for a new class in two calls, and EC2
+// would refuse the second until the first is completed, which can take hours.
+const siblingWindow = 60 * time.Millisecond
+
+// changes joins changes of one volume that coincide.
+type changes struct {
+	mu      sync.Mutex
+	pending map[string]*pendingChange
+}
+
+type pendingChange struct {
+	want   ec2.Change
+	closed bool // asked for; nothing can join any more
+	done   chan struct{}
+	result ec2.Volume
+	err    error
+}
+
+func newChanges() *changes { return &changes{pending: map[string]*pendingChange{}} }
+
+// join adds a change to the pending one of the volume. owner says that the caller
+// must carry it out; ok is false where it contradicts what is pending, or comes too late.
+func (c *changes) join(id string, want ec2.Change) (p *pendingChange, owner, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p = c.pending[id]
+	if p == nil {
+		p = &pendingChange{want: want, done: make(chan struct{})}
+		c.pending[id] = p
+		return p, true, true
+	}
+	merged, fits := merge(p.want, want)
+	if p.closed || !fits {
+		return p, false, false
+	}
+	p.want = merged
+	return p, false, true
+}
+
+// closed ends the joining and returns what is to be asked for.
+func (c *changes) close(p *pendingChange) ec2.Change {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p.closed = true
+	return p.want
+}
+
+func (c *changes) finish(id string, p *pendingChange) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.pending, id)
+	close(p.done)
+}
+
+// merge joins two changes; fits is false where they contradict each other.
+func merge(a, b ec2.Change) (out ec2.Change, fits bool) {
+	fits = true
+	out = ec2.Change{
+		Type: pick(a.Type, b.Type, &fits), SizeGiB: pick(a.SizeGiB, b.SizeGiB, &fits),
+		IOPS: pick(a.IOPS, b.IOPS, &fits), Throughput: pick(a.Throughput, b.Throughput, &fits),
+	}
+	return out, fits
+}
+
+func pick[T comparable](a, b T, fits *bool) T {
+	var none T
+	switch {
+	case a == none:
+		return b
+	case b != none && a != b:
+		*fits = false
+	}
+	return a
+}
+
+// change asks EC2 for a new shape and waits until it is effective. Changes of one
+// volume that coincide become one modification.
+func (b *Backend) change(ctx context.Context, op string, v ec2.Volume, want ec2.Change) (ec2.Volume, error) {
+	p, owner, ok := b.changes.join(v.ID, want)
+	if !ok {
+		return v, fault.New(fault.Pending, op, v.ID, "another change of the volume is under way; ask again")
+	}
+	if !owner {
+		select {
+		case <-p.done:
+			return p.result, fault.Wrap(op, v.ID, p.err)
+		case <-ctx.Done():
+			return v, fault.New(fault.Pending, op, v.ID, "the change is under way together with another; ask again")
+		}
+	}
+	defer b.changes.finish(v.ID, p)
+	_ = batch.Pause(ctx, siblingWindow) // an ended context is told by the next call
+	p.result, p.err = b.carryOut(ctx, op, v, b.changes.close(p))
+	return p.result, p.err
+}
+
+// carryOut calls ModifyVolume, or waits for the modification that does the same.
+func (b *Backend) carryOut(ctx context.Context, op string, v ec2.Volume, want ec2.Change) (ec2.Volume, error) {
+	err := b.api.ModifyVolume(ctx, v.ID, want)
+	switch {
+	case fault.Is(err, fault.Pending): // one runs already, perhaps by a call whose answer was lost
+		m, found, readErr := b.api.Modification(ctx, v.ID)
+		if readErr != nil || !found || !covers(m.Target, want) {
+			return v, fault.Wrap(op, v.ID, err)
+		}
+	case fault.Is(err, fault.NotFound):
+		if gone := b.unlessGone(ctx, op, v.ID, b.api.VolumeAbsent); gone != nil {
+			return v, gone
+		}
+		return v, fault.Wrap(op, v.ID, err)
+	case err != nil:
+		return v, fault.Wrap(op, v.ID, err)
+	}
+	return b.awaitChange(ctx, op, v.ID, want)
+}
+
+// covers reports whether a shape has everything that was wanted.
+func covers(is, want ec2.Change) bool {
+	return is.SizeGiB >= want.SizeGiB && (want.Type == "" || is.Type == want.Type) &&
+		(want.IOPS == 0 || is.IOPS == want.IOPS) && (want.Throughput == 0 || is.Throughput == want.Throughput)
+}
+
+// awaitChange waits until the modification is effective and DescribeVolumes shows it.
+func (b *Backend) awaitChange(ctx context.Context, op, id string, want ec2.Change) (ec2.Volume, error) {
+	var last ec2.Modification
+	var v ec2.Volume
+	err := batch.Poll(ctx, func(ctx context.Context) (bool, error) {
+		m, found, err := b.api.Modification(ctx, id)
+		if fault.Is(err, fault.Unavailable) || err == nil && !found {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		last = m
+		if m.State == "failed" && covers(m.Target, want) {
+			return false, fault.New(fault.Internal, op, id, "EC2 could not modify the volume: %s", m.StatusMessage)
+		}
+		if !m.Effective() || !covers(m.Target, want) {
+			return false, nil
+		}
+		now, found, err := b.api.Volume(ctx, id)
+		if err != nil && !fault.Is(err, fault.Unavailable) {
+			return false, err
+		}
+		if found {
+			v = now
+		}
+		return found && covers(ec2.Change{Type: v.Type, SizeGiB: v.SizeGiB, IOPS: v.IOPS, Throughput: v.Throughput}, want), nil
+	})
+	if err != nil && ctx.Err() != nil {
+		return v, fault.New(fault.Pending, op, id, "EC2 still shows the modification as %q; ask again", last.State)
+	}
+	return v, fault.Wrap(op, id, err)
+}
