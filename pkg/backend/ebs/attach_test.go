@@ -1,6 +1,7 @@
 package ebs_test
 
 import (
+	"context"
 	"strings"
 	"sync"
 	"testing"
@@ -8,7 +9,9 @@ import (
 
 	"github.com/diskbridge/diskbridge/pkg/backend/ebs"
 	"github.com/diskbridge/diskbridge/pkg/emulator"
+	"github.com/diskbridge/diskbridge/pkg/emulator/clock"
 	"github.com/diskbridge/diskbridge/pkg/emulator/faults"
+	"github.com/diskbridge/diskbridge/pkg/emulator/storage"
 	"github.com/diskbridge/diskbridge/pkg/fault"
 	"github.com/diskbridge/diskbridge/pkg/volume"
 )
@@ -204,4 +207,59 @@ func TestExpand(t *testing.T) {
 			t.Errorf("Expand = %v", err)
 		}
 	})
+}
+
+// holding is a storage whose guests never let go of a disk by themselves.
+type holding struct{ storage.None }
+
+func (holding) Detach(_ context.Context, _, _ string, force bool) error {
+	if !force {
+		return storage.ErrBusy
+	}
+	return nil
+}
+
+func TestUnpublish_ForcesOnlyWhereNothingRuns(t *testing.T) {
+	c := newCloud(t, emulator.Options{Storage: holding{}}, 50*time.Millisecond)
+	b := c.backend()
+	v := mustCreate(t, b, "v")
+	if _, err := publish(t, b, v.Handle, c.node(0)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
+	defer cancel()
+	err := b.Unpublish(ctx, v.Handle, c.node(0))
+	if !fault.Is(err, fault.Pending) || !strings.Contains(err.Error(), "unmount it there") {
+		t.Errorf("a running instance that holds the disk: %v", err)
+	}
+	if a := c.State().Volumes[0].Attachments; len(a) != 1 {
+		t.Fatalf("taken from a running instance: %+v", a)
+	}
+	c.stop(c.node(0))
+	if err := b.Unpublish(t.Context(), v.Handle, c.node(0)); err != nil {
+		t.Errorf("a stopped instance: %v", err)
+	}
+	if a := c.State().Volumes[0].Attachments; len(a) != 0 {
+		t.Errorf("still attached: %+v", a)
+	}
+}
+
+func TestPublish_AnAttachmentThatHangsIsBegunAfresh(t *testing.T) {
+	clk := clock.New()
+	c := newCloud(t, emulator.Options{Profile: emulator.Reference, Clock: clk}, 50*time.Millisecond)
+	b := c.backendWith(ebs.Options{StuckAfter: 200 * time.Millisecond})
+	v := mustCreate(t, b, "v")
+	if err := c.SetSpeed(0); err != nil { // EC2 makes no progress
+		t.Fatal(err)
+	}
+	_, err := publish(t, b, v.Handle, c.node(0))
+	if !fault.Is(err, fault.Pending) || !strings.Contains(err.Error(), "the attachment was ended") {
+		t.Errorf("Publish = %v (%v)", err, fault.KindOf(err))
+	}
+	if err := c.SetSpeed(100); err != nil {
+		t.Fatal(err)
+	}
+	if err := again(func() error { _, err := publish(t, b, v.Handle, c.node(0)); return err }); err != nil {
+		t.Errorf("asked again: %v", err)
+	}
 }

@@ -250,7 +250,7 @@ func call(ctx context.Context, client *ec2.Client, op, id, instance string) erro
 	case "AttachVolume":
 		err = client.AttachVolume(ctx, id, instance, "/dev/xvdba")
 	case "DetachVolume":
-		err = client.DetachVolume(ctx, id, instance)
+		err = client.DetachVolume(ctx, id, instance, false)
 	case "ModifyVolume":
 		err = client.ModifyVolume(ctx, id, ec2.Change{SizeGiB: 2})
 	case "CreateSnapshot":

@@ -31,6 +31,9 @@ type Options struct {
 	Encrypted bool   // encrypt volumes whose parameters do not say
 	KMSKey    string // key for encrypted volumes whose parameters name none
 	Zone      string // where volumes go that name no zone; empty: spread by name
+	// StuckAfter is how long an attachment may take before it is ended and begun
+	// afresh; 0 means 90 s, more than EC2 ever takes.
+	StuckAfter time.Duration
 }
 
 // Backend makes, attaches and deletes EBS volumes. It is safe for concurrent use
@@ -57,6 +60,9 @@ var (
 
 // New makes a Backend.
 func New(api API, opts Options) *Backend {
+	if opts.StuckAfter == 0 {
+		opts.StuckAfter = 90 * time.Second
+	}
 	return &Backend{api: api, opts: opts, devices: newDeviceNames(), tokens: newTokenMemory(time.Now()), changes: newChanges()}
 }
 

@@ -118,15 +118,28 @@ func (c *cloud) foreign(tags map[string]string) string {
 	return v.ID
 }
 
-// terminate ends an instance for ever, by the SDK: the driver itself never does.
-func (c *cloud) terminate(instance string) {
+// sdk is the plain SDK client, for what the driver itself never does.
+func (c *cloud) sdk() *sdk.Client {
 	c.t.Helper()
 	session, err := aws.NewSession(c.t.Context(), aws.Options{})
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	_, err = sdk.NewFromConfig(session.Config()).TerminateInstances(c.t.Context(), &sdk.TerminateInstancesInput{InstanceIds: []string{instance}})
-	if err != nil {
+	return sdk.NewFromConfig(session.Config())
+}
+
+// terminate ends an instance for ever.
+func (c *cloud) terminate(instance string) {
+	c.t.Helper()
+	if _, err := c.sdk().TerminateInstances(c.t.Context(), &sdk.TerminateInstancesInput{InstanceIds: []string{instance}}); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// stop stops an instance, which keeps its volumes.
+func (c *cloud) stop(instance string) {
+	c.t.Helper()
+	if _, err := c.sdk().StopInstances(c.t.Context(), &sdk.StopInstancesInput{InstanceIds: []string{instance}}); err != nil {
 		c.t.Fatal(err)
 	}
 }

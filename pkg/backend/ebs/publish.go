@@ -194,9 +194,11 @@ func (b *Backend) unknownToAttach(ctx context.Context, id, instance string) (out
 	return nil, true, nil
 }
 
-// awaitAttached waits until DescribeVolumes shows the attachment complete.
+// awaitAttached waits until DescribeVolumes shows the attachment complete. One that
+// hangs is ended, so that the next call starts afresh.
 func (b *Backend) awaitAttached(ctx context.Context, id, instance string) (map[string]string, error) {
 	var last ec2.Attachment
+	start := time.Now()
 	err := batch.Poll(ctx, func(ctx context.Context) (bool, error) {
 		v, found, err := b.api.Volume(ctx, id)
 		if fault.Is(err, fault.Unavailable) || err == nil && !found {
@@ -213,6 +215,9 @@ func (b *Backend) awaitAttached(ctx context.Context, id, instance string) (map[s
 			return false, heldElsewhere(v, instance)
 		}
 		last = a
+		if a.State == ec2.Attaching && b.stuck(a, start) {
+			return false, b.endStuck(ctx, a)
+		}
 		return a.State == ec2.Attached, nil
 	})
 	if err != nil && ctx.Err() != nil {
@@ -222,6 +227,23 @@ func (b *Backend) awaitAttached(ctx context.Context, id, instance string) (map[s
 		return nil, fault.Wrap(opPublish, id, err)
 	}
 	return attached(last), nil
+}
+
+// stuck reports whether an attachment hangs: EC2 says that it began long ago, and
+// this call has seen it hang for a part of that time, since clocks differ.
+func (b *Backend) stuck(a ec2.Attachment, seen time.Time) bool {
+	return time.Since(a.Since) > b.opts.StuckAfter && time.Since(seen) > b.opts.StuckAfter/10
+}
+
+// endStuck detaches what never became attached; nobody can have written to it.
+func (b *Backend) endStuck(ctx context.Context, a ec2.Attachment) error {
+	err := b.api.DetachVolume(ctx, a.Volume, a.Instance, false)
+	if err != nil && !fault.Is(err, fault.InUse) && !fault.Is(err, fault.NotFound) {
+		return err
+	}
+	b.devices.markTaken(a.Instance, a.Device)
+	return fault.New(fault.Pending, opPublish, a.Volume,
+		"EC2 did not finish attaching it to %s as %s for %s; the attachment was ended, ask again", a.Instance, a.Device, time.Since(a.Since).Round(time.Second))
 }
 
 func attached(a ec2.Attachment) map[string]string {

@@ -11,8 +11,9 @@ import (
 
 const opUnpublish = "unpublish"
 
-// Unpublish detaches a volume from an instance, never by force, and waits until
-// EC2 shows no trace of the attachment. It succeeds where volume or instance are
+// Unpublish detaches a volume from an instance and waits until EC2 shows no trace of
+// the attachment. Force is used only where the instance is stopped or terminated,
+// so that nothing can be lost by it. It succeeds where volume or instance are
 // proven gone. An empty node means every instance that holds the volume.
 func (b *Backend) Unpublish(ctx context.Context, handle, node string) error {
 	v, err := b.volume(ctx, opUnpublish, handle)
@@ -43,7 +44,7 @@ func (b *Backend) detach(ctx context.Context, v ec2.Volume, node string) error {
 	if seen && (a.State == ec2.Detaching || a.State == ec2.Busy) {
 		return b.awaitDetached(ctx, opUnpublish, v.ID, node, true)
 	}
-	err := b.api.DetachVolume(ctx, v.ID, node)
+	err := b.api.DetachVolume(ctx, v.ID, node, false)
 	switch code := fault.CodeOf(err); {
 	case err == nil:
 		return b.awaitDetached(ctx, opUnpublish, v.ID, node, seen)
@@ -64,7 +65,7 @@ func (b *Backend) detach(ctx context.Context, v ec2.Volume, node string) error {
 // attachment. seen says that it was shown, or that EC2 itself denied it; otherwise
 // its absence counts only after the interval in which EC2 may show the past.
 func (b *Backend) awaitDetached(ctx context.Context, op, id, node string, seen bool) error {
-	start, state := time.Now(), ""
+	start, state, force := time.Now(), "", lastResort{}
 	err := batch.Poll(ctx, func(ctx context.Context) (bool, error) {
 		now, err := b.attachmentState(ctx, id, node)
 		if fault.Is(err, fault.Unavailable) {
@@ -75,13 +76,48 @@ func (b *Backend) awaitDetached(ctx context.Context, op, id, node string, seen b
 		}
 		state = now
 		seen = seen || state != ""
-		return state == "" && (seen || time.Since(start) > b.api.AbsenceInterval()), nil
+		if state == "" {
+			return seen || time.Since(start) > b.api.AbsenceInterval(), nil
+		}
+		if time.Since(start) > b.api.AbsenceInterval() {
+			err = b.forceWhereDown(ctx, id, node, &force)
+		}
+		return false, err
 	})
 	if err != nil && ctx.Err() != nil {
 		return fault.New(fault.Pending, op, id, "EC2 still shows the attachment to %s as %q; "+
-			"if this lasts, the node holds the device: unmount it there", node, state)
+			"if this lasts, the node holds the device: unmount it there, or stop the instance", node, state)
 	}
 	return fault.Wrap(op, id, err)
+}
+
+// lastResort is what a wait knows about detaching by force.
+type lastResort struct {
+	downSince time.Time // since when every look has shown the instance down
+	done      bool
+}
+
+// forceWhereDown detaches by force from an instance on which nothing runs: its system
+// will never let go of the device by itself. One look is not enough, since EC2 may
+// show the past: the instance may be starting again.
+func (b *Backend) forceWhereDown(ctx context.Context, id, node string, f *lastResort) error {
+	inst, found, err := b.api.Instance(ctx, node)
+	if err != nil || !found || !inst.Down() {
+		f.downSince = time.Time{}
+		return nil // asked again at the next poll
+	}
+	if f.downSince.IsZero() {
+		f.downSince = time.Now()
+	}
+	if f.done || time.Since(f.downSince) <= b.api.AbsenceInterval() {
+		return nil
+	}
+	f.done = true
+	err = b.api.DetachVolume(ctx, id, node, true)
+	if fault.Is(err, fault.InUse) || fault.Is(err, fault.NotFound) {
+		err = nil // it has ended in the meantime
+	}
+	return fault.Wrap("force-detach from "+node, id, err)
 }
 
 // attachmentState returns what either view shows of an attachment; "" where neither

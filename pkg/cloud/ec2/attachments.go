@@ -18,11 +18,12 @@ func (c *Client) AttachVolume(ctx context.Context, volume, instance, device stri
 	return err
 }
 
-// DetachVolume asks for the end of an attachment, never by force. fault.InUse with
-// code IncorrectState means that EC2 holds no attachment that could be detached.
-func (c *Client) DetachVolume(ctx context.Context, volume, instance string) error {
+// DetachVolume asks for the end of an attachment. fault.InUse with code
+// IncorrectState means that EC2 holds no attachment that could be detached. force
+// takes the device away from a running system, which loses what it has not written.
+func (c *Client) DetachVolume(ctx context.Context, volume, instance string, force bool) error {
 	_, err := aws.Do(ctx, mutate("DetachVolume", volume), func(ctx context.Context) (*sdk.DetachVolumeOutput, error) {
-		return c.api.DetachVolume(ctx, &sdk.DetachVolumeInput{VolumeId: &volume, InstanceId: &instance})
+		return c.api.DetachVolume(ctx, &sdk.DetachVolumeInput{VolumeId: &volume, InstanceId: &instance, Force: onlyTrue(force)})
 	})
 	return err
 }

@@ -68,6 +68,10 @@ func (i Instance) Has(volume string) (Attachment, bool) {
 	return find(i.Attachments, func(a Attachment) bool { return a.Volume == volume })
 }
 
+// Down reports whether nothing runs on the instance, so that nothing can write to
+// its volumes.
+func (i Instance) Down() bool { return i.State == "stopped" || i.State == "terminated" }
+
 // Gone reports whether the instance can never run again.
 func (i Instance) Gone() bool { return i.State == "terminated" }
 
