@@ -162,7 +162,7 @@ func (p *plugin) server(kind backend.Kind) *csi.Server {
 			limit = defaultAttachLimit
 		}
 		out.Node = csi.NewNode(csi.Node{
-			ID: s.NodeID, Topology: volume.Topology{Zone: s.Zone}, MaxVolumes: limit,
+			ID: s.NodeID, Topology: volume.Topology{Zone: s.Zone}, ZoneKeys: kind.ZoneKeys[kind.Driver], MaxVolumes: limit,
 			DefaultFSType: s.DefaultFSType, PathRoot: s.PathRoot, Stager: p.stager,
 		})
 	}

@@ -78,6 +78,9 @@ type Kind struct {
 	SnapshotParameters Parameters
 	// MutableParameters are those that may change while a volume lives, nil without a Modifier.
 	MutableParameters Parameters
+	// ZoneKeys are the further topology keys of drivers that a kind can stand in for, by
+	// driver name: volumes that such a driver made ask for them.
+	ZoneKeys map[string][]string
 	// Zonal says that volumes are reachable from one zone only.
 	Zonal bool
 }

@@ -27,6 +27,7 @@ type Node struct {
 
 	ID            string
 	Topology      volume.Topology
+	ZoneKeys      []string // topology keys that carry the zone; nil: the well-known one
 	MaxVolumes    int64 // 0 leaves the limit to the caller
 	DefaultFSType string
 	PathRoot      string // staging and target paths must be inside; "" allows any absolute path
@@ -64,9 +65,11 @@ func (s *Node) NodeGetCapabilities(context.Context, *csipb.NodeGetCapabilitiesRe
 
 // NodeGetInfo answers who and where this machine is.
 func (s *Node) NodeGetInfo(context.Context, *csipb.NodeGetInfoRequest) (*csipb.NodeGetInfoResponse, error) {
-	return &csipb.NodeGetInfoResponse{
-		NodeId: s.ID, MaxVolumesPerNode: s.MaxVolumes, AccessibleTopology: fromTopology(s.Topology),
-	}, nil
+	topology := fromTopology(s.Topology)
+	for _, key := range s.ZoneKeys {
+		topology.Segments[key] = s.Topology.Zone
+	}
+	return &csipb.NodeGetInfoResponse{NodeId: s.ID, MaxVolumesPerNode: s.MaxVolumes, AccessibleTopology: topology}, nil
 }
 
 // NodeStageVolume finds the device, makes or checks its file system, and mounts it.

@@ -11,6 +11,8 @@ import (
 	csipb "github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/diskbridge/diskbridge/pkg/volume"
 )
 
 func identity() *Identity {
@@ -97,5 +99,18 @@ func TestSizeLimitsOfTheSpecification(t *testing.T) {
 	}
 	if err := checkMap("parameters", map[string]string{"k": strings.Repeat("x", 4096)}); err == nil {
 		t.Error("more than 4 KiB must be refused")
+	}
+}
+
+func TestNodeGetInfo_AnswersTheKeysOfADriverWeStandInFor(t *testing.T) {
+	n := NewNode(Node{ID: "i-1", Topology: volume.Topology{Zone: "us-east-1a"}, ZoneKeys: []string{volume.EBSZoneKey}})
+	info, err := n.NodeGetInfo(t.Context(), &csipb.NodeGetInfoRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{volume.ZoneKey, volume.EBSZoneKey} {
+		if got := info.GetAccessibleTopology().GetSegments()[key]; got != "us-east-1a" {
+			t.Errorf("%s = %q", key, got)
+		}
 	}
 }

@@ -85,3 +85,19 @@ func TestDelete_AMalformedHandleIsNothing(t *testing.T) {
 		t.Errorf("DeleteVolume was called %d times", n)
 	}
 }
+
+func TestStandingIn_TheOtherDriverFindsItsTags(t *testing.T) {
+	const peer = "ebs.csi.aws.com"
+	c := instant(t)
+	b := c.backendWith(ebs.Options{Owner: backend.Owner{Driver: peer}})
+	v := mustCreate(t, b, "pvc-1")
+	tags := c.volume(v.Handle).Tags
+	if tags[peer+"/cluster"] != "true" || tags[ebs.TagVolumeName] != "pvc-1" {
+		t.Errorf("tags %v", tags)
+	}
+	// A volume of that driver is found by its name, so that nothing is made twice.
+	old := c.foreign(map[string]string{ebs.TagVolumeName: "pvc-2", peer + "/cluster": "true"})
+	if again, err := b.Create(t.Context(), request("pvc-2", 1)); err != nil || again.Handle != old {
+		t.Errorf("Create = %v, %v; want %s", again.Handle, err, old)
+	}
+}

@@ -22,6 +22,7 @@ func Kind() backend.Kind {
 	return backend.Kind{
 		Name: volume.EBS, Driver: DefaultDriver, Zonal: true,
 		Parameters: Parameters(), SnapshotParameters: SnapshotParameters(), MutableParameters: MutableParameters(),
+		ZoneKeys: map[string][]string{"ebs.csi.aws.com": {volume.EBSZoneKey}},
 	}
 }
 
