@@ -137,7 +137,7 @@ func covers(is, want ec2.Change) bool {
 func (b *Backend) awaitChange(ctx context.Context, op, id string, want ec2.Change) (ec2.Volume, error) {
 	var last ec2.Modification
 	var v ec2.Volume
-	err := batch.Poll(ctx, func(ctx context.Context) (bool, error) {
+	err := b.waits.modified.Poll(ctx, func(ctx context.Context) (bool, error) {
 		m, found, err := b.api.Modification(ctx, id)
 		if fault.Is(err, fault.Unavailable) || err == nil && !found {
 			return false, nil

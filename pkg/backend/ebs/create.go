@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/diskbridge/diskbridge/pkg/cloud/batch"
 	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
 	"github.com/diskbridge/diskbridge/pkg/fault"
 	"github.com/diskbridge/diskbridge/pkg/volume"
@@ -143,7 +142,7 @@ func (b *Backend) available(ctx context.Context, v ec2.Volume) (ec2.Volume, erro
 		return v, nil
 	}
 	asked, last := time.Now(), v
-	err := batch.Poll(ctx, func(ctx context.Context) (bool, error) {
+	err := b.waits.created.Poll(ctx, func(ctx context.Context) (bool, error) {
 		now, found, err := b.api.Volume(ctx, v.ID)
 		switch {
 		case fault.Is(err, fault.Unavailable):

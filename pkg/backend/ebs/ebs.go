@@ -44,6 +44,7 @@ type Backend struct {
 	opts    Options
 	devices *deviceNames
 	tokens  *tokenMemory
+	waits   waits
 	changes *changes
 
 	zones sync.Mutex
@@ -64,7 +65,7 @@ func New(api API, opts Options) *Backend {
 	if opts.StuckAfter == 0 {
 		opts.StuckAfter = 90 * time.Second
 	}
-	return &Backend{api: api, opts: opts, devices: newDeviceNames(), tokens: newTokenMemory(time.Now()), changes: newChanges()}
+	return &Backend{api: api, opts: opts, devices: newDeviceNames(), tokens: newTokenMemory(time.Now()), waits: newWaits(), changes: newChanges()}
 }
 
 // Probe asks EC2 for the zones once; later it answers from memory.

@@ -199,7 +199,7 @@ func (b *Backend) unknownToAttach(ctx context.Context, id, instance string) (out
 func (b *Backend) awaitAttached(ctx context.Context, id, instance string) (map[string]string, error) {
 	var last ec2.Attachment
 	start := time.Now()
-	err := batch.Poll(ctx, func(ctx context.Context) (bool, error) {
+	err := b.waits.attached.Poll(ctx, func(ctx context.Context) (bool, error) {
 		v, found, err := b.api.Volume(ctx, id)
 		if fault.Is(err, fault.Unavailable) || err == nil && !found {
 			return false, nil

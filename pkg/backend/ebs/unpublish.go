@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/diskbridge/diskbridge/pkg/cloud/batch"
 	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
 	"github.com/diskbridge/diskbridge/pkg/fault"
 )
@@ -66,7 +65,7 @@ func (b *Backend) detach(ctx context.Context, v ec2.Volume, node string) error {
 // its absence counts only after the interval in which EC2 may show the past.
 func (b *Backend) awaitDetached(ctx context.Context, op, id, node string, seen bool) error {
 	start, state, force := time.Now(), "", lastResort{}
-	err := batch.Poll(ctx, func(ctx context.Context) (bool, error) {
+	err := b.waits.detached.Poll(ctx, func(ctx context.Context) (bool, error) {
 		now, err := b.attachmentState(ctx, id, node)
 		if fault.Is(err, fault.Unavailable) {
 			return false, nil

@@ -33,9 +33,9 @@ type Session struct {
 	emulator atomic.Pointer[string]
 }
 
-// maxInFlight bounds the requests to one endpoint: more only queue inside AWS and
-// cost memory here.
-const maxInFlight = 64
+// maxConns bounds the connections to one endpoint: for the changes that the gate lets
+// out at one time, and for the shared reads beside them.
+const maxConns = maxInFlight + 16
 
 // emulatorHeader is set by diskbridge's own emulator on every answer; AWS never sends it.
 const emulatorHeader = "X-Diskbridge-Emulator"
@@ -46,8 +46,8 @@ const emulatorHeader = "X-Diskbridge-Emulator"
 func NewSession(ctx context.Context, opts Options) (*Session, error) {
 	s := &Session{}
 	client := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
-		t.MaxConnsPerHost = maxInFlight
-		t.MaxIdleConnsPerHost = maxInFlight
+		t.MaxConnsPerHost = maxConns
+		t.MaxIdleConnsPerHost = maxConns
 	})
 	load := []func(*config.LoadOptions) error{
 		config.WithHTTPClient(client),
@@ -61,7 +61,7 @@ func NewSession(ctx context.Context, opts Options) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg.APIOptions = append(cfg.APIOptions, s.watch(opts.Recorder))
+	cfg.APIOptions = append(cfg.APIOptions, s.watch(opts.Recorder), newGate().pass)
 	s.config = cfg
 	return s, nil
 }

@@ -67,14 +67,20 @@ const lastRequest = 100 * time.Millisecond
 // jittered backoff of at most 5 s, as long as ctx allows. Its error is classified;
 // where ctx ends while waiting, it is the last refusal.
 func Do[T any](ctx context.Context, call Call, request func(context.Context) (T, error)) (T, error) {
+	var refusal error
 	for backoff := 200 * time.Millisecond; ; backoff = min(2*backoff, 5*time.Second) {
 		out, err := request(ctx)
-		if err == nil {
+		switch {
+		case err == nil:
 			return out, nil
-		}
-		if !Throttled(err) {
+		case refusal != nil && errors.Is(err, errNotSent):
+			return out, Classify(refusal, call)
+		case !Throttled(err):
 			return out, Classify(err, call)
+		case refusal == nil:
+			ctx = context.WithValue(ctx, repeated{}, true)
 		}
+		refusal = err
 		// Full jitter: many callers that were refused together must not return together.
 		pause := time.Duration(rand.Int64N(int64(backoff))) + 10*time.Millisecond
 		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < pause+lastRequest || batch.Pause(ctx, pause) != nil {
@@ -113,7 +119,7 @@ func Classify(err error, call Call) error {
 
 func kind(err error, call Call) fault.Kind {
 	unknown := fault.Unavailable
-	if call.Mutates {
+	if call.Mutates && !errors.Is(err, errNotSent) {
 		unknown = fault.UnknownOutcome
 	}
 	if c := code(err); c != "" {

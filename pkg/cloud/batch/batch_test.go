@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/diskbridge/diskbridge/pkg/cloud/batch"
@@ -174,13 +175,99 @@ func TestBatcher_CloseAnswersEverybody(t *testing.T) {
 	}
 }
 
-func TestPoll_EndsWithTheCallersDeadline(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+func TestRhythm_EndsWithTheCallersDeadline(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	err := batch.Poll(ctx, func(context.Context) (bool, error) { return false, nil })
-	if !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("Poll = %v", err)
+	asked := 0
+	r := batch.NewTempo().Rhythm(time.Hour)
+	err := r.Poll(ctx, func(context.Context) (bool, error) { asked++; return false, nil })
+	if !errors.Is(err, context.DeadlineExceeded) || asked < 2 {
+		t.Errorf("Poll = %v after %d questions", err, asked)
 	}
+}
+
+// polls counts the questions of a wait that is over after some time of a fake clock, and how late that was seen.
+func polls(t *testing.T, r *batch.Rhythm, over time.Duration) (asked int, late time.Duration) {
+	t.Helper()
+	start := time.Now()
+	err := r.Poll(t.Context(), func(context.Context) (bool, error) {
+		asked++
+		late = time.Since(start) - over
+		return late >= 0, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return asked, late
+}
+
+func TestRhythm_LearnsHowLongItTakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := batch.NewTempo().Rhythm(800 * time.Millisecond)
+		if asked, late := polls(t, r, time.Second); asked > 4 || late > 130*time.Millisecond {
+			t.Errorf("the first wait took %d questions and was seen %s late", asked, late)
+		}
+		for _, over := range []time.Duration{4 * time.Second, 300 * time.Millisecond} { // a slower cloud, a faster one
+			worst := time.Duration(0)
+			for i := range 80 {
+				asked, late := polls(t, r, over)
+				if worst = max(worst, late); i == 39 { // what was learned before is forgotten
+					worst = 0
+				}
+				if i >= 40 && asked > 3 {
+					t.Errorf("wait %d of %s took %d questions", i, over, asked)
+				}
+			}
+			if worst > 250*time.Millisecond {
+				t.Errorf("the end of a wait of %s was seen %s late", over, worst)
+			}
+		}
+	})
+}
+
+func TestTempo_AnInstantCloudIsAskedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fast, slow := batch.NewTempo(), batch.NewTempo()
+		for range 5 {
+			if asked, late := polls(t, fast.Rhythm(time.Second), 0); asked != 1 || late != 0 {
+				t.Errorf("an instant cloud: %d questions, %s late", asked, late)
+			}
+		}
+		polls(t, slow.Rhythm(time.Second), time.Second)
+		if asked, _ := polls(t, slow.Rhythm(time.Second), time.Second); asked != 1 {
+			t.Errorf("%d questions about a wait whose length is known", asked)
+		}
+	})
+}
+
+func TestRhythm_WaitersMeetInOneBatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		close(g.hold)
+		b := batch.New(g.fetch, batch.Options{})
+		r := batch.NewTempo().Rhythm(800 * time.Millisecond)
+		var wg sync.WaitGroup
+		for i := range 100 {
+			wg.Go(func() {
+				if err := batch.Pause(t.Context(), time.Duration(i)*time.Millisecond); err != nil {
+					t.Error(err)
+				}
+				start := time.Now()
+				err := r.Poll(t.Context(), func(ctx context.Context) (bool, error) {
+					_, _, err := b.Get(ctx, fmt.Sprint(i))
+					return time.Since(start) > time.Second, err
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		b.Close()
+		if len(g.sizes) > 6 {
+			t.Errorf("100 waits took %d calls (%v)", len(g.sizes), g.sizes)
+		}
+	})
 }
 
 func mustGet(t *testing.T, b *batch.Batcher[string, string], key string) {

@@ -18,14 +18,14 @@ type Fetch[K comparable, V any] func(ctx context.Context, keys []K) (map[K]V, er
 type Options struct {
 	MaxKeys     int           // keys per call; default 200, EC2's limit of values per filter
 	MaxCalls    int           // calls in flight; default 4
-	Gap         time.Duration // least time between the starts of two calls under load; default 25 ms
+	Gap         time.Duration // how long a key waits for company, so that callers who wake together share a call; default 3 ms
 	Patience    time.Duration // how long new keys wait for a running call before they go out beside it; default 500 ms
 	CallTimeout time.Duration // bound of one call; default 30 s
 }
 
-// Batcher shares calls between callers. An idle batcher asks at once; while calls
-// are in flight new keys gather and go out together, so batches widen under load
-// by themselves. An answer is always from a call that started after it was asked
+// Batcher shares calls between callers. An idle batcher asks as good as at once
+// (Gap); while calls are in flight new keys gather and go out together, so batches
+// widen under load by themselves. An answer is always from a call that started after it was asked
 // for. A caller whose context ends leaves alone.
 type Batcher[K comparable, V any] struct {
 	fetch Fetch[K, V]
@@ -38,6 +38,7 @@ type Batcher[K comparable, V any] struct {
 	mu       sync.Mutex
 	pending  map[K][]chan answer[V]
 	inFlight int
+	oldest   time.Time // since when the oldest pending key waits
 	last     time.Time // start of the newest call
 	timer    *time.Timer
 }
@@ -57,7 +58,7 @@ func New[K comparable, V any](fetch Fetch[K, V], opts Options) *Batcher[K, V] {
 		opts.MaxCalls = 4
 	}
 	if opts.Gap <= 0 {
-		opts.Gap = 25 * time.Millisecond
+		opts.Gap = 3 * time.Millisecond
 	}
 	if opts.Patience <= 0 {
 		opts.Patience = 500 * time.Millisecond
@@ -77,6 +78,9 @@ func (b *Batcher[K, V]) Get(ctx context.Context, key K) (value V, found bool, er
 	if b.ctx.Err() != nil {
 		b.mu.Unlock()
 		return value, false, ErrClosed
+	}
+	if len(b.pending) == 0 {
+		b.oldest = time.Now()
 	}
 	b.pending[key] = append(b.pending[key], reply)
 	b.dispatch()
@@ -110,7 +114,7 @@ func (b *Batcher[K, V]) Close() {
 func (b *Batcher[K, V]) dispatch() {
 	for len(b.pending) > 0 && b.inFlight < b.opts.MaxCalls && b.ctx.Err() == nil {
 		full := len(b.pending) >= b.opts.MaxKeys
-		wait := b.opts.Gap - time.Since(b.last)
+		wait := b.opts.Gap - time.Since(b.oldest)
 		if b.inFlight > 0 { // its end sends the next one, unless it hangs
 			wait = b.opts.Patience - time.Since(b.last)
 		}

@@ -2,13 +2,18 @@ package batch
 
 import (
 	"context"
+	"slices"
+	"sync"
 	"time"
 )
 
+// tick is the finest rhythm of asking. All pollers of the process ask on ticks, so
+// that their questions meet in one batch.
+const tick = 125 * time.Millisecond
+
 // Poll asks until done, an error, or the end of ctx, whose error it then returns.
-// It asks at once, and then on the ticks of a grid that all pollers of the process
-// share, so that their questions meet in one batch. The grid widens with the age
-// of the wait: 100 ms at first, 2 s after a minute.
+// It asks at once, and then on ticks that all pollers of the process share. The ticks
+// widen with the age of the wait: 125 ms at first, 2 s after a minute.
 func Poll(ctx context.Context, ask func(context.Context) (done bool, err error)) error {
 	start := time.Now()
 	for {
@@ -20,6 +25,105 @@ func Poll(ctx context.Context, ask func(context.Context) (done bool, err error))
 			return err
 		}
 	}
+}
+
+// Tempo is how fast a cloud is: what the waits of several kinds have in common.
+type Tempo struct {
+	mu     sync.Mutex
+	probed bool // somebody asked at once
+	slow   bool // and what was waited for was not there
+}
+
+// NewTempo makes the Tempo of a cloud that nothing is known of.
+func NewTempo() *Tempo { return &Tempo{} }
+
+// Rhythm makes the Rhythm of one kind of wait. usual is how long such a wait takes
+// at least, as far as anybody knows; what is seen replaces it.
+func (t *Tempo) Rhythm(usual time.Duration) *Rhythm { return &Rhythm{tempo: t, usual: usual} }
+
+// atOnce reports whether asking at once is worth a call: where the cloud was never
+// asked so, or answered well.
+func (t *Tempo) atOnce() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.slow || t.probed {
+		return !t.slow && t.probed
+	}
+	t.probed = true
+	return true
+}
+
+func (t *Tempo) found(slow bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.slow = slow
+}
+
+// Rhythm times the questions of one kind of wait. It remembers how long the latest
+// waits took and first asks shortly before the shortest of them, so that few
+// questions are asked in vain and none late. It is safe for concurrent use.
+type Rhythm struct {
+	tempo *Tempo
+
+	mu    sync.Mutex
+	usual time.Duration
+	took  []time.Duration // of the latest waits, oldest first
+}
+
+// memory is how many waits a Rhythm remembers: what was unusually short is forgotten
+// after so many others.
+const memory = 32
+
+// Poll is as the function Poll, but it asks first when the wait may be over.
+func (r *Rhythm) Poll(ctx context.Context, ask func(context.Context) (done bool, err error)) error {
+	start := time.Now()
+	if r.tempo.atOnce() {
+		done, err := ask(ctx)
+		r.tempo.found(!done)
+		if done || err != nil {
+			return err
+		}
+	}
+	first := r.first()
+	if deadline, ok := ctx.Deadline(); ok {
+		first = min(first, time.Until(deadline)/2) // rather early than never
+	}
+	if err := Pause(ctx, first+untilTick(time.Now().Add(first), tick)); err != nil {
+		return err
+	}
+	asked := 0
+	err := Poll(ctx, func(ctx context.Context) (bool, error) {
+		asked++
+		return ask(ctx)
+	})
+	if err == nil {
+		r.learn(time.Since(start), asked == 1)
+	}
+	return err
+}
+
+// first is how long after its start a wait is first asked about.
+func (r *Rhythm) first() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.took) == 0 {
+		return r.usual
+	}
+	return max(0, slices.Min(r.took)-tick/2)
+}
+
+// learn notes how long a wait took. What was over at the first question may have
+// been over for long: then the next ones are asked about sooner.
+func (r *Rhythm) learn(took time.Duration, early bool) {
+	if early {
+		took -= tick
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.took) == memory {
+		r.took = slices.Delete(r.took, 0, 1)
+	}
+	r.took = append(r.took, took)
 }
 
 // Pause waits for d or for the end of ctx, whose error it then returns.
@@ -34,12 +138,13 @@ func Pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// interval is the time between two questions, by how long ago the first was asked.
 func interval(age time.Duration) time.Duration {
 	switch {
 	case age < 3*time.Second:
-		return 100 * time.Millisecond
+		return tick
 	case age < 10*time.Second:
-		return 250 * time.Millisecond
+		return 2 * tick
 	case age < time.Minute:
 		return time.Second
 	default:
