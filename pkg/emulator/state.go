@@ -20,6 +20,7 @@ type VolumeState struct {
 	State       string            `json:"state"`
 	Type        string            `json:"type"`
 	SizeGiB     int               `json:"size_gib"`
+	IOPS        int               `json:"iops,omitempty"`
 	Created     time.Time         `json:"created"`
 	Tags        map[string]string `json:"tags"`
 	Attachments []AttachmentState `json:"attachments"`
@@ -74,7 +75,7 @@ func (s *Server) State() State {
 
 func newVolumeState(v *store.Volume) VolumeState {
 	state := VolumeState{
-		ID: v.ID, Zone: v.Zone, State: v.Status(), Type: v.Type, SizeGiB: v.SizeGiB, Created: v.Created, Tags: v.Tags,
+		ID: v.ID, Zone: v.Zone, State: v.Status(), Type: v.Type, SizeGiB: v.SizeGiB, IOPS: v.IOPS, Created: v.Created, Tags: v.Tags,
 		Attachments: []AttachmentState{},
 	}
 	for _, a := range v.Attachments {
