@@ -53,13 +53,13 @@ func NewBlock(cfg Config) *Block {
 func (b *Block) Drain(ctx context.Context) error { return b.keep.drain(ctx) }
 
 // Stage makes the plan's disk ready: it waits for the disk, makes or checks the file system, mounts it on stagingPath,
-// an existing directory, and grows the file system to the disk's size. For a raw plan it only proves that the disk is there.
+// an existing directory, and grows the file system to the disk's size, its partition first where it has one. For a raw plan it only proves that the disk is there.
 //
 // Kinds: Unavailable (the disk has not appeared), InUse (the disk's content or another user forbids it), Conflict (the
 // path has another mount, or the disk another identity), Invalid (path, options), Pending and UnknownOutcome (deadline).
 func (b *Block) Stage(ctx context.Context, plan volume.BlockPlan, stagingPath string) error {
 	return b.work(ctx, "stage", plan.Handle, func(t *task) error {
-		d, err := b.sysfs.wait(ctx, t, plan.Serial, 0, b.deviceWait)
+		disk, err := b.sysfs.wait(ctx, t, plan.Serial, 0, b.deviceWait)
 		if err != nil || plan.Raw {
 			return err
 		}
@@ -67,15 +67,15 @@ func (b *Block) Stage(ctx context.Context, plan volume.BlockPlan, stagingPath st
 		if err != nil {
 			return err
 		}
-		mounted, err := b.staged(ctx, t, d, plan, point)
+		d, mounted, err := b.staged(ctx, t, disk, plan, point)
 		if err != nil {
 			return err
 		}
 		if !mounted {
-			if err := b.unused(d, point); err != nil {
+			if err := unused(disk, point); err != nil {
 				return err
 			}
-			if err := b.prepare(ctx, t, d, plan); err != nil {
+			if d, err = b.prepare(ctx, t, disk, plan); err != nil {
 				return err
 			}
 			if err := b.mount(ctx, t, d, plan, point); err != nil {
@@ -120,29 +120,30 @@ func resolve(ctx context.Context, t *task, path string) (string, error) {
 	return real, nil
 }
 
-// staged reports whether the plan's mount is at point already. A mount of the plan's disk that no longer answers is
-// taken away; any other mount is a conflict and stays.
-func (b *Block) staged(ctx context.Context, t *task, d device, plan volume.BlockPlan, point string) (bool, error) {
+// staged reports whether the plan's mount is at point already, and of what: the disk or its partition. A mount of the
+// plan's disk that no longer answers is taken away; any other mount is a conflict and stays.
+func (b *Block) staged(ctx context.Context, t *task, d device, plan volume.BlockPlan, point string) (device, bool, error) {
 	mounts, err := readTable()
 	if err != nil {
-		return false, err
+		return d, false, err
 	}
 	e, ok := mounts.at(point)
 	if !ok {
-		return false, nil
+		return d, false, nil
 	}
-	if n, known := e.device(); !known || n != d.number {
-		return false, fault.New(fault.Conflict, "check mount", point, "%s (%s) is mounted there, and not disk %s; unmount it first if it is not needed", e.source, e.fsType, d.node)
+	n, known := e.device()
+	if !known || !d.shows(n) {
+		return d, false, fault.New(fault.Conflict, "check mount", point, "%s (%s) is mounted there, and not disk %s; unmount it first if it is not needed", e.source, e.fsType, d.node)
 	}
 	if err := t.run(ctx, "look at", point, func() error { return alive(point) }); corrupted(err) {
-		return false, b.unmount(ctx, t, point, unix.MNT_DETACH)
+		return d, false, b.unmount(ctx, t, point, unix.MNT_DETACH)
 	} else if err != nil {
-		return false, err
+		return d, false, err
 	}
 	if why := mismatch(e, plan); why != "" {
-		return false, fault.New(fault.Conflict, "check mount", point, "the disk is mounted there, but %s; unstage it first", why)
+		return d, false, fault.New(fault.Conflict, "check mount", point, "the disk is mounted there, but %s; unstage it first", why)
 	}
-	return true, nil
+	return b.sysfs.at(d, n), true, nil
 }
 
 // mismatch says how a mount of the right disk differs from the plan, or "".
@@ -172,13 +173,13 @@ func mismatch(e entry, plan volume.BlockPlan) string {
 	return ""
 }
 
-// unused proves that the disk is mounted nowhere in this mount namespace.
-func (b *Block) unused(d device, point string) error {
+// unused proves that neither the disk nor its partition is mounted anywhere in this mount namespace.
+func unused(d device, point string) error {
 	mounts, err := readTable()
 	if err != nil {
 		return err
 	}
-	if others := mounts.of(d.number); len(others) > 0 {
+	if others := append(mounts.of(d.number), mounts.of(d.first)...); len(others) > 0 {
 		return fault.New(fault.InUse, "mount", point, "disk %s is still mounted at %s; unmount it there first", d.node, others[0].point)
 	}
 	return nil

@@ -17,13 +17,29 @@ import (
 	"github.com/diskbridge/diskbridge/pkg/fault"
 )
 
-// device is a disk that was found by its serial number.
+// device is a disk that was found by its serial number, or its first partition.
 type device struct {
-	name   string // nvme1n1
+	name   string // nvme1n1 or nvme1n1p1
 	node   string // its node below the device root
-	serial string
+	serial string // of the disk
 	number devno
+	disk   string // of a partition: the disk's name
+	first  devno  // of a disk: its first partition; zero if the kernel knows none
 }
+
+// shows reports whether n is the disk or its first partition.
+func (d device) shows(n devno) bool { return n == d.number || n == d.first && n != devno{} }
+
+// at returns which of the two n is: the disk or its first partition.
+func (s sysfs) at(d device, n devno) device {
+	if n != d.first || n == d.number {
+		return d
+	}
+	return device{name: partition(d.name), node: filepath.Join(s.deviceRoot, partition(d.name)), serial: d.serial, number: n, disk: d.name}
+}
+
+// partition is the name of the first one; the disk's name ends in a digit.
+func partition(disk string) string { return disk + "p1" }
 
 // diskName leaves out partitions (nvme1n1p1) and the hidden paths of a multipath disk (nvme1c1n1).
 var diskName = regexp.MustCompile(`^nvme[0-9]+n[0-9]+$`)
@@ -39,9 +55,9 @@ func (s sysfs) find(serial string) (device, error) {
 	return s.lookup(func(d device) bool { return d.serial == serial })
 }
 
-// byNumber returns the disk with that device number, or errNoDevice.
+// byNumber returns the disk that has that device number, itself or as its first partition, or errNoDevice.
 func (s sysfs) byNumber(n devno) (device, error) {
-	return s.lookup(func(d device) bool { return d.number == n })
+	return s.lookup(func(d device) bool { return d.shows(n) })
 }
 
 func (s sysfs) lookup(match func(device) bool) (device, error) {
@@ -85,18 +101,33 @@ func (s sysfs) read(name string) (device, error) {
 	if err != nil {
 		return device{}, err
 	}
-	n, err := parseDevno(strings.TrimSpace(string(dev)))
-	return device{name: name, node: filepath.Join(s.deviceRoot, name), serial: strings.TrimSpace(string(serial)), number: n}, err
+	d := device{name: name, node: filepath.Join(s.deviceRoot, name), serial: strings.TrimSpace(string(serial))}
+	if d.number, err = parseDevno(strings.TrimSpace(string(dev))); err != nil {
+		return device{}, err
+	}
+	if dev, err = os.ReadFile(filepath.Join(dir, partition(name), "dev")); err == nil {
+		d.first, err = parseDevno(strings.TrimSpace(string(dev)))
+	} else if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return d, err
 }
 
 // verify proves that the node still leads to the disk with this serial number. It comes right before anything that
 // reads or writes the disk.
 func (s sysfs) verify(d device) error {
-	now, err := s.read(d.name)
+	disk := d.name
+	if d.disk != "" {
+		disk = d.disk
+	}
+	now, err := s.read(disk)
+	if d.disk != "" {
+		now = s.at(now, now.first)
+	}
 	if err != nil {
 		return fault.New(fault.Unavailable, "verify device", d.node, "it disappeared: %v", err)
 	}
-	if now != d {
+	if now.name != d.name || now.serial != d.serial || now.number != d.number {
 		return fault.New(fault.Conflict, "verify device", d.node, "it is now %s with serial number %q and no longer %s; nothing was touched",
 			now.number, now.serial, d.serial)
 	}

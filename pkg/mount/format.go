@@ -13,24 +13,55 @@ import (
 	"github.com/diskbridge/diskbridge/pkg/volume"
 )
 
-// prepare makes sure that the disk carries the plan's file system, undamaged. It formats only what the plan allows and
-// what is proven empty.
-func (b *Block) prepare(ctx context.Context, t *task, d device, plan volume.BlockPlan) error {
+// prepare makes sure that the disk, or its only partition where the plan's layout has one, carries the plan's file
+// system, undamaged, and returns which of the two. It formats only what the plan allows and what is proven empty.
+func (b *Block) prepare(ctx context.Context, t *task, disk device, plan volume.BlockPlan) (device, error) {
 	if !plan.ReadOnly {
-		if err := b.exclusive(ctx, t, d); err != nil {
-			return err
+		if err := b.exclusive(ctx, t, disk); err != nil { // its partitions count
+			return device{}, err
 		}
 	}
-	found, err := b.probe(ctx, t, d)
+	found, err := b.probe(ctx, t, disk)
 	if err != nil {
-		return err
+		return device{}, err
 	}
+	bosh := plan.Layout == volume.LayoutBosh
+	if plan.Layout == volume.LayoutUnknown {
+		plan.MayFormat = false
+	}
+	switch {
+	case found == content{} && bosh && plan.MayFormat && !plan.ReadOnly:
+		if err := b.makePartition(ctx, t, disk); err != nil {
+			return device{}, err
+		}
+	case found == (content{partition: "gpt"}) && (bosh || plan.Layout == volume.LayoutUnknown):
+	case found != content{} && bosh:
+		return device{}, fault.New(fault.InUse, "check disk", disk.node,
+			"it carries %s, but layout bosh (one GPT partition) is requested; nothing was touched. Mount it without the layout, or wipe it yourself if its data is not needed", found)
+	default:
+		return disk, b.fileSystem(ctx, t, disk, plan, found)
+	}
+	d, err := b.openPartition(ctx, t, disk)
+	if err != nil {
+		return device{}, err
+	}
+	if found, err = b.probe(ctx, t, d); err != nil {
+		return device{}, err
+	}
+	return d, b.fileSystem(ctx, t, d, plan, found)
+}
+
+// fileSystem makes sure that what was found on the device is what the plan wants.
+func (b *Block) fileSystem(ctx context.Context, t *task, d device, plan volume.BlockPlan, found content) error {
 	switch {
 	case found == (content{fsType: plan.FSType}):
 		if plan.FSType == volume.Ext4 && !plan.ReadOnly {
 			return b.repair(ctx, t, d, "-p")
 		}
 		return nil
+	case found == content{partition: "gpt"}:
+		return fault.New(fault.InUse, "check disk", d.node,
+			"it carries a partition table, but %s on the whole disk is requested; nothing was touched. If BOSH made it, use it through a hand-written PersistentVolume with the volume attribute %s=%s", plan.FSType, volume.ContextLayout, volume.LayoutBosh)
 	case found != content{}:
 		return fault.New(fault.InUse, "check disk", d.node,
 			"it carries %s, but %s is requested; nothing was touched. Use the volume as what it is, or wipe it yourself if its data is not needed", found, plan.FSType)

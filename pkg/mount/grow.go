@@ -37,8 +37,9 @@ type extent struct {
 func (e extent) reaches(diskBytes int64) bool { return diskBytes-e.bytes < e.slack }
 
 // Expand grows what is at path, a staging or a target path, to the size of its disk, and waits for the disk to have at
-// least requiredBytes (0: whatever it has). What is mounted decides whether it is a raw disk and which file system. It returns the disk's size in bytes after it has proven that the file system
-// reaches the disk's end.
+// least requiredBytes (0: whatever it has). What is mounted decides whether it is a raw disk, a partition, and which file
+// system. It returns the disk's size in bytes after it has proven that the file system reaches the end of the disk, or of
+// the partition that does.
 //
 // Kinds: Unavailable (the disk has not grown on this node yet), NotFound (nothing of the volume is at path), InUse (the
 // mount is read-only), Denied (ext4 without CAP_SYS_RESOURCE), Internal (the kernel said yes but nothing grew).
@@ -52,13 +53,14 @@ func (b *Block) Expand(ctx context.Context, plan volume.BlockPlan, path string, 
 		if err != nil {
 			return err
 		}
-		if n, known := e.device(); !known || n != d.number {
+		n, known := e.device()
+		if !known || !d.shows(n) {
 			return fault.New(fault.NotFound, "check mount", path, "%s is mounted there, and not volume %s", e.source, plan.Handle)
 		}
-		if bytes, err = b.diskBytes(ctx, t, d); err != nil || raw {
+		if bytes, err = b.bytes(ctx, t, d); err != nil || raw {
 			return err
 		}
-		return b.grow(ctx, t, d, e.fsType)
+		return b.grow(ctx, t, b.sysfs.at(d, n), e.fsType)
 	})
 	if err != nil {
 		return 0, err
@@ -87,7 +89,7 @@ func (b *Block) seen(ctx context.Context, t *task, path string) (point string, e
 	return point, e, raw, nil
 }
 
-func (b *Block) diskBytes(ctx context.Context, t *task, d device) (size int64, err error) {
+func (b *Block) bytes(ctx context.Context, t *task, d device) (size int64, err error) {
 	err = t.run(ctx, "measure", d.node, func() (err error) {
 		size, err = d.bytes()
 		return err
@@ -127,24 +129,28 @@ func (b *Block) growStaged(ctx context.Context, t *task, d device, plan volume.B
 	return b.grow(ctx, t, d, plan.FSType)
 }
 
-// grow enlarges a mounted file system to its disk's size, and proves it. A file system that has that size is left alone.
+// grow enlarges a mounted file system to the size of its disk or partition, which grows first, and proves it. A file
+// system that has that size is left alone.
 func (b *Block) grow(ctx context.Context, t *task, d device, fsType string) error {
-	return t.run(ctx, "grow", d.node, func() error {
-		mounts, err := readTable()
-		if err != nil {
+	mounts, err := readTable()
+	if err != nil {
+		return err
+	}
+	point := ""
+	for _, e := range mounts.of(d.number) {
+		if !e.readOnly() {
+			point = e.point
+		}
+	}
+	if point == "" {
+		return fault.New(fault.InUse, "grow", d.node, "it is mounted read-only; publish it read-write to grow the file system")
+	}
+	if d.disk != "" {
+		if err := b.growPartition(ctx, t, d); err != nil {
 			return err
 		}
-		point := ""
-		for _, e := range mounts.of(d.number) {
-			if !e.readOnly() {
-				point = e.point
-			}
-		}
-		if point == "" {
-			return fault.New(fault.InUse, "grow", d.node, "it is mounted read-only; publish it read-write to grow the file system")
-		}
-		return growAt(d, fsType, point)
-	})
+	}
+	return t.run(ctx, "grow", d.node, func() error { return growAt(d, fsType, point) })
 }
 
 func growAt(d device, fsType, point string) error {
@@ -176,13 +182,13 @@ func proveGrown(d device, fsType string, before, after extent, target int64) err
 	if after.reaches(target) {
 		return nil
 	}
-	return fault.New(fault.Internal, "grow", d.node, "the kernel reported success, but %s has %d bytes of the disk's %d (before: %d)",
+	return fault.New(fault.Internal, "grow", d.node, "the kernel reported success, but %s has %d bytes of the device's %d (before: %d)",
 		fsType, after.bytes, target, before.bytes)
 }
 
 func growError(d device, fsType string, before extent, target int64, err error) error {
 	e := &fault.Error{Op: "grow", Subject: d.node, Err: err,
-		Message: fmt.Sprintf("%s stays at %d bytes on a disk of %d", fsType, before.bytes, target)}
+		Message: fmt.Sprintf("%s stays at %d bytes on a device of %d", fsType, before.bytes, target)}
 	switch {
 	case fsType == volume.Ext4 && errors.Is(err, unix.EPERM):
 		e.Kind = fault.Denied

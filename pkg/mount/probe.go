@@ -44,7 +44,9 @@ func (b *Block) probe(ctx context.Context, t *task, d device) (content, error) {
 	out, err := b.tools.read(ctx, t, "blkid", "-p", "-o", "export", d.node)
 	switch exitCode(err) {
 	case 0:
-		return parseBlkid(out), nil
+		if c, found := parseBlkid(out); found {
+			return c, nil
+		}
 	case 8:
 		return content{unknown: "signatures of several formats at once"}, nil
 	case 2:
@@ -62,20 +64,22 @@ func (b *Block) probe(ctx context.Context, t *task, d device) (content, error) {
 	return c, nil
 }
 
-func parseBlkid(out string) content {
-	var c content
+// parseBlkid reads what blkid found. Of a partition it also tells what the partition table says, which is no content.
+func parseBlkid(out string) (c content, found bool) {
 	for line := range strings.Lines(out) {
-		switch key, value, _ := strings.Cut(strings.TrimSpace(line), "="); key {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		switch key {
 		case "TYPE":
 			c.fsType = value
 		case "PTTYPE":
 			c.partition = value
 		}
+		found = found || key != "" && key != "DEVNAME" && !strings.HasPrefix(key, "PART_ENTRY_")
 	}
-	if c == (content{}) {
+	if found && c == (content{}) {
 		c.unknown = "something that blkid recognises but does not name"
 	}
-	return c
+	return c, found
 }
 
 // probeBlank reads the first and the last MiB, and where ext4, xfs and btrfs keep copies of their superblocks: a disk
@@ -114,12 +118,13 @@ func probeBlank(node string) (content, error) {
 }
 
 // exclusive proves that nobody on this host has the disk mounted or is changing it, in any mount namespace. It waits a
-// moment, since a mkfs that a killed node plugin began may still be at work.
+// moment, since a mkfs that a killed node plugin began may still be at work. It opens without writing: udev reads the
+// partition table again, and takes partitions away meanwhile, whenever somebody closes a disk that he could have written.
 func (b *Block) exclusive(ctx context.Context, t *task, d device) error {
 	busy := func(err error) bool { return errors.Is(err, unix.EBUSY) }
 	err := poll(ctx, min(b.deviceWait, 10*time.Second), busy, func(ctx context.Context) error {
 		return t.run(ctx, "open", d.node, func() error {
-			f, err := os.OpenFile(d.node, os.O_RDWR|unix.O_EXCL, 0)
+			f, err := os.OpenFile(d.node, os.O_RDONLY|unix.O_EXCL, 0)
 			if err != nil {
 				return err
 			}

@@ -84,7 +84,7 @@ func (b *Block) source(ctx context.Context, t *task, d device, stagingPath strin
 		return "", err
 	}
 	e, ok := mounts.at(point)
-	if n, known := e.device(); !ok || !known || n != d.number {
+	if n, known := e.device(); !ok || !known || !d.shows(n) {
 		return "", fault.New(fault.InUse, "check mount", point, "disk %s is not mounted there; stage the volume first", d.node)
 	}
 	if err := t.run(ctx, "look at", point, func() error { return alive(point) }); corrupted(err) {
@@ -108,7 +108,7 @@ func (b *Block) published(ctx context.Context, t *task, d device, plan volume.Bl
 	}
 	n, known := deviceAt(e, plan.Raw)
 	switch {
-	case !known || n != d.number:
+	case !known || !d.shows(n):
 		return false, fault.New(fault.Conflict, "check mount", target, "%s (%s) is mounted there, and not disk %s; unmount it first if it is not needed", e.source, e.fsType, d.node)
 	case e.readOnly() != readOnly:
 		return false, fault.New(fault.Conflict, "check mount", target, "the volume is published there, but read-only is %t and not %t; unpublish it first", e.readOnly(), readOnly)
@@ -129,7 +129,7 @@ func onlyTarget(d device, staging, target string) error {
 		return err
 	}
 	others := rawTargets(mounts, d, target)
-	for _, e := range mounts.of(d.number) {
+	for _, e := range append(mounts.of(d.number), mounts.of(d.first)...) {
 		if e.point != staging && e.point != target {
 			others = append(others, e.point)
 		}

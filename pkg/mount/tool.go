@@ -44,16 +44,21 @@ func standardTools() toolbox {
 
 // read runs a tool that only reads and is killed when ctx ends; it returns its standard output.
 func (b toolbox) read(ctx context.Context, t *task, name string, args ...string) (string, error) {
-	return b.run(ctx, ctx, t, name, args)
+	return b.run(ctx, ctx, t, "", name, args)
 }
 
 // write runs a tool that writes to a disk. When ctx ends the caller gets an error, but the tool goes on and keeps the volume.
 func (b toolbox) write(ctx context.Context, t *task, name string, args ...string) error {
-	_, err := b.run(ctx, context.WithoutCancel(ctx), t, name, args)
+	return b.feed(ctx, t, "", name, args...)
+}
+
+// feed is write with a standard input.
+func (b toolbox) feed(ctx context.Context, t *task, input, name string, args ...string) error {
+	_, err := b.run(ctx, context.WithoutCancel(ctx), t, input, name, args)
 	return err
 }
 
-func (b toolbox) run(ctx, life context.Context, t *task, name string, args []string) (string, error) {
+func (b toolbox) run(ctx, life context.Context, t *task, input, name string, args []string) (string, error) {
 	path, err := b.find(name)
 	if err != nil {
 		return "", err
@@ -63,7 +68,7 @@ func (b toolbox) run(ctx, life context.Context, t *task, name string, args []str
 		life, cancel := context.WithTimeout(life, writerLimit)
 		defer cancel()
 		var runErr error
-		out, runErr = execute(life, path, args)
+		out, runErr = execute(life, input, path, args)
 		return runErr
 	})
 	if err != nil {
@@ -72,11 +77,11 @@ func (b toolbox) run(ctx, life context.Context, t *task, name string, args []str
 	return out, nil
 }
 
-func execute(ctx context.Context, path string, args []string) (string, error) {
+func execute(ctx context.Context, input, path string, args []string) (string, error) {
 	var stdout, stderr bounded
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env = []string{"LC_ALL=C", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &stdout, &stderr
 	cmd.WaitDelay = time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a terminal's Ctrl-C is not for it
 	err := cmd.Run()
@@ -98,7 +103,7 @@ func (b toolbox) find(name string) (string, error) {
 			return path, nil
 		}
 	}
-	return "", fault.New(fault.Unsupported, "run", name, "the tool is not installed on this node; install e2fsprogs, xfsprogs, btrfs-progs and util-linux")
+	return "", fault.New(fault.Unsupported, "run", name, "the tool is not installed on this node; install e2fsprogs, xfsprogs, btrfs-progs, fdisk and util-linux")
 }
 
 // exitCode returns a tool's exit code, 0 for no error and -1 for another error.

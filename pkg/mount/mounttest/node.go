@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -118,7 +119,45 @@ func (n *Node) AttachImage(serial, image string) *Disk {
 	must(n.t, os.Symlink(controller, block+"/device"))
 	n.write(block+"/dev", fmt.Sprintf("%d:%d", unix.Major(st.Rdev), unix.Minor(st.Rdev)))
 	d.writeSize()
+	d.showPartition()
 	return d
+}
+
+// showPartition makes the kernel's first partition of the loop device appear as the disk's. Its sysfs entry is a link
+// that leads somewhere as soon as there is one; the node needs somebody to make it, as devtmpfs does for real disks.
+func (d *Disk) showPartition() {
+	kernel := filepath.Join("/sys/block", filepath.Base(d.loop.Name()), filepath.Base(d.loop.Name())+"p1")
+	must(d.n.t, os.Symlink(kernel, filepath.Join(d.sysfs(), d.Name+"p1")))
+	stop, done := make(chan struct{}), make(chan struct{})
+	d.n.t.Cleanup(func() { close(stop); <-done })
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+				makePartitionNode(d.Node+"p1", kernel)
+			}
+		}
+	}()
+}
+
+// makePartitionNode makes the node that sysfs tells of, anew where another one is there.
+func makePartitionNode(node, kernel string) {
+	content, err := os.ReadFile(filepath.Join(kernel, "dev"))
+	var major, minor uint32
+	if err == nil {
+		_, err = fmt.Sscanf(string(content), "%d:%d", &major, &minor)
+	}
+	var st unix.Stat_t
+	if err != nil || unix.Stat(node, &st) == nil && st.Rdev == unix.Mkdev(major, minor) {
+		return
+	}
+	_ = os.Remove(node)
+	_ = unix.Mknod(node, unix.S_IFBLK|0o660, int(unix.Mkdev(major, minor)))
 }
 
 func (n *Node) write(path, content string) {
@@ -201,7 +240,7 @@ func openLoop(t testing.TB, image string) *os.File {
 		must(t, err)
 		loop, err := os.OpenFile(fmt.Sprintf("/dev/loop%d", number), os.O_RDWR, 0)
 		must(t, err)
-		config := unix.LoopConfig{Fd: uint32(file.Fd()), Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_AUTOCLEAR}}
+		config := unix.LoopConfig{Fd: uint32(file.Fd()), Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_AUTOCLEAR | unix.LO_FLAGS_PARTSCAN}}
 		// btrfs-progs tells loop devices apart by this name, also those of another test that runs now.
 		copy(config.Info.File_name[:], fmt.Sprintf("%.16x", sha256.Sum256([]byte(image))))
 		if err = unix.IoctlLoopConfigure(int(loop.Fd()), &config); err == nil {
