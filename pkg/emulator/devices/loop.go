@@ -65,7 +65,8 @@ func bindLoop(n int, file *os.File) error {
 		return err
 	}
 	defer func() { _ = dev.Close() }()
-	config := unix.LoopConfig{Fd: uint32(file.Fd()), Size: sectorSize}
+	// With partitions as real disks have them; only so does the kernel drop them together with the device.
+	config := unix.LoopConfig{Fd: uint32(file.Fd()), Size: sectorSize, Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_PARTSCAN}}
 	// The path does not fit into this name; btrfs-progs takes two loop devices with one name for the same, so that a
 	// shortened path would not do where two emulators run.
 	copy(config.Info.File_name[:], fmt.Sprintf("%.16x", sha256.Sum256([]byte(file.Name()))))
@@ -231,10 +232,13 @@ func clearLoop(n int, image string) error {
 	return nil
 }
 
-// sharedUse returns storage.ErrBusy if the instance that has this tree has mounted the shared loop device n, in any
-// mount namespace of this host.
+// sharedUse returns storage.ErrBusy if the instance that has this tree has mounted the shared loop device n, or a
+// partition of it, in any mount namespace of this host.
 func sharedUse(n int, tree nvmeTree) error {
-	devno, seen := fmt.Sprintf("%d:%d", loopMajor, n), map[string]bool{}
+	seen, devnos := map[string]bool{}, map[string]bool{fmt.Sprintf("%d:%d", loopMajor, n): true}
+	for _, part := range partitions()[n] {
+		devnos[fmt.Sprintf("%d:%d", unix.Major(part), unix.Minor(part))] = true
+	}
 	tables, err := filepath.Glob("/proc/[0-9]*/mountinfo")
 	if err != nil {
 		return err
@@ -252,7 +256,7 @@ func sharedUse(n int, tree nvmeTree) error {
 		}
 		for line := range strings.Lines(string(content)) {
 			fields := strings.Fields(line)
-			if len(fields) > 9 && fields[2] == devno && strings.Contains(line, " "+tree.path("dev")+"/") {
+			if len(fields) > 9 && devnos[fields[2]] && strings.Contains(line, " "+tree.path("dev")+"/") {
 				return fmt.Errorf("%s is mounted at %s: %w", loopName(n), fields[4], storage.ErrBusy)
 			}
 		}

@@ -97,7 +97,7 @@ func (d nvmeTree) show(volumeID string, n int) error {
 	if err := d.controller(name, serialOf(volumeID)); err != nil {
 		return err
 	}
-	if err := d.node(name, n); err != nil {
+	if err := blockNode(d.path("dev", name+"n1"), unix.Mkdev(loopMajor, uint32(n))); err != nil {
 		return err
 	}
 	return errors.Join(
@@ -125,6 +125,9 @@ func (d nvmeTree) withdraw(volumeID string) error {
 		return err
 	}
 	disk := name + "n1"
+	if err := d.dropPartitions(disk, nil); err != nil {
+		return err
+	}
 	for _, path := range []string{d.link(volumeID), d.path("sys/class/block", disk), d.path("sys/block", disk), d.path("dev", disk)} {
 		if err := os.RemoveAll(path); err != nil {
 			return err
@@ -157,9 +160,8 @@ func (d nvmeTree) namespace(name, devno string, bytes int64) error {
 		symlink("../../block/"+disk, d.path("sys/class/block", disk)))
 }
 
-// node makes dev/<name>n1, anew where an old one stands for another loop device.
-func (d nvmeTree) node(name string, n int) error {
-	path, devno := d.path("dev", name+"n1"), unix.Mkdev(loopMajor, uint32(n))
+// blockNode makes a device node, anew where an old one stands for another device.
+func blockNode(path string, devno uint64) error {
 	var st unix.Stat_t
 	if err := unix.Lstat(path, &st); err == nil {
 		if st.Mode&unix.S_IFMT == unix.S_IFBLK && st.Rdev == devno {

@@ -20,8 +20,12 @@ type Tree struct {
 	dir  string
 	lock *os.File
 
-	mu    sync.Mutex     // guards device trees and loops
-	loops map[string]int // volume id -> N of /dev/loopN; a hint, checked against the kernel on use
+	stop    context.CancelFunc // ends watch
+	watched chan struct{}      // closed once it has ended
+
+	mu     sync.Mutex     // guards device trees and what follows
+	loops  map[string]int // volume id -> N of /dev/loopN; a hint, checked against the kernel on use
+	parted bool           // some tree shows partitions
 }
 
 var _ storage.Storage = (*Tree)(nil)
@@ -52,10 +56,13 @@ func New(stateDir string) (*Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Tree{dir: dir, lock: lock, loops: map[string]int{}}
+	t := &Tree{dir: dir, lock: lock, watched: make(chan struct{}), loops: map[string]int{}, parted: true}
 	if err := t.recover(); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
+	ctx, stop := context.WithCancel(context.Background())
+	t.stop = stop
+	go t.watch(ctx)
 	return t, nil
 }
 
@@ -247,6 +254,8 @@ func (t *Tree) release(ctx context.Context, tree nvmeTree, volumeID string, n in
 
 // Close implements [storage.Storage]: all device nodes and loop devices go, a used one when its last user closes it.
 func (t *Tree) Close() error {
+	t.stop()
+	<-t.watched
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	shown, err := t.shown()

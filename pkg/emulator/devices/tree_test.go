@@ -53,6 +53,8 @@ func reopen(t *testing.T, dir string) *Tree {
 // crash gives the folder up as a killed process does: everything else stays.
 func crash(t *testing.T, tree *Tree) string {
 	t.Helper()
+	tree.stop()
+	<-tree.watched
 	must(t, tree.lock.Close())
 	tree.loops = map[string]int{}
 	return tree.dir
