@@ -14,10 +14,10 @@ GO_FOUND   = $(shell GOTOOLCHAIN=local $(GO) version 2>/dev/null | sed -n 's/^go
                echo $$v; printf '1.26\n%s\n' $$v | sort -V -C && echo ok; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test cover sanity conformance lint fmt generate verify fuzz clean go-version
+.PHONY: help build demo test cover sanity conformance test-nvme lint fmt generate verify fuzz clean go-version
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 go-version:
 	@: $(if $(filter ok,$(lastword $(GO_FOUND))),,$(error Go >= 1.26 is needed, found $(or $(firstword $(GO_FOUND)),none); see https://go.dev/dl))
@@ -43,6 +43,10 @@ sanity: go-version ## run csi-sanity against the real driver and the emulator
 conformance: go-version ## compare the emulator with moto, an emulation of AWS by others (as root)
 	@.ci/install conformance
 	@$(GO) run -tags $(TAGS) ./tests/conformance
+
+test-nvme: go-version ## run the node half on real NVMe disks in a virtual machine
+	@.ci/install nvme
+	@$(GO) run -tags $(TAGS) ./tests/nvme
 
 cover: go-version ## run the tests and write coverage.out
 	@.ci/install test

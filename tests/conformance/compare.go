@@ -110,8 +110,8 @@ func judge(rows int, all []difference, known []explanation) report {
 	return r
 }
 
-// print tells what was found; it returns an error if anything has to be done.
-func (r report) print(out io.Writer) error {
+// write tells what was found; it returns an error if anything has to be done.
+func (r report) write(out io.Writer) error {
 	for _, d := range r.open {
 		fmt.Fprintf(out, "  differs    %s\n", d)
 	}

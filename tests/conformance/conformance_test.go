@@ -68,7 +68,7 @@ func TestReport_failsForWhatNobodyExplained(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out strings.Builder
-			err := judge(3, tc.all, known).print(&out)
+			err := judge(3, tc.all, known).write(&out)
 			if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("error %v, want %q", err, tc.want)
 			}

@@ -26,8 +26,9 @@ func main() {
 	flag.Parse()
 	// An interrupt ends what was started before it ends us.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Stdout, *verbose); err != nil {
+	err := run(ctx, os.Stdout, *verbose)
+	stop()
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "conformance: %v\n", err)
 		os.Exit(1)
 	}
@@ -57,7 +58,7 @@ func run(ctx context.Context, out io.Writer, verbose bool) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, ours.Close()) }()
+	defer func() { err = errors.Join(err, ours.Close()) }() //nolint:contextcheck // it bounds itself
 	table := rows()
 	theirs, err := ask(ctx, moto.endpoint, table)
 	if err != nil {
@@ -76,7 +77,7 @@ func run(ctx context.Context, out io.Writer, verbose bool) (err error) {
 			fmt.Fprintf(out, "  %s\n", d)
 		}
 	}
-	return judge(len(table), all, known()).print(out)
+	return judge(len(table), all, known()).write(out)
 }
 
 // startEmulator starts ours as moto is: instant, and with moto's account.

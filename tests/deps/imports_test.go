@@ -41,6 +41,7 @@ var layers = map[string]layer{
 	"cmd/diskbridge-cpi": {ours: []string{"pkg"}, not: []string{"pkg/csi", "pkg/mount", "pkg/emulator"}, foreign: []string{aws}, why: "it wires the other front door"},
 
 	"tests/conformance": {ours: []string{"cmd/diskbridge/sandbox", "pkg/emulator"}, foreign: []string{aws}, why: "it judges the emulator by AWS's own client"},
+	"tests/nvme":        {ours: []string{"tests/nvme"}, foreign: []string{csi, grpc}, why: "it is a CSI client and sees what the kubelet sees"},
 
 	"tests": {ours: []string{"cmd", "pkg", "tests"}, foreign: []string{aws, csi, grpc}, why: "tests see everything"},
 }

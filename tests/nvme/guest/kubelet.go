@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"golang.org/x/sys/unix"
+)
+
+// claim is one use of a volume, as the kubelet sees it.
+type claim struct {
+	*world
+	volume string
+	kind   string // ext4, xfs, or raw for a block device
+}
+
+const raw = "raw"
+
+func (c claim) staging() string { return filepath.Join(plugins, "staging", c.volume) }
+func (c claim) target() string  { return filepath.Join(plugins, "pods", c.volume, "mount") }
+
+func (c claim) capability() *csi.VolumeCapability {
+	out := &csi.VolumeCapability{AccessMode: &csi.VolumeCapability_AccessMode{Mode: csi.VolumeCapability_AccessMode_SINGLE_NODE_WRITER}}
+	if c.kind == raw {
+		out.AccessType = &csi.VolumeCapability_Block{Block: &csi.VolumeCapability_BlockVolume{}}
+	} else {
+		out.AccessType = &csi.VolumeCapability_Mount{Mount: &csi.VolumeCapability_MountVolume{FsType: c.kind}}
+	}
+	return out
+}
+
+// context is what a provisioner gives a volume that it made empty.
+func (c claim) context() map[string]string {
+	return map[string]string{"storage.kubernetes.io/csiProvisionerIdentity": "guest"}
+}
+
+func (c claim) stage(ctx context.Context) error {
+	if err := os.MkdirAll(c.staging(), 0o750); err != nil {
+		return err
+	}
+	_, err := c.node.NodeStageVolume(ctx, &csi.NodeStageVolumeRequest{
+		VolumeId: c.volume, StagingTargetPath: c.staging(), VolumeCapability: c.capability(), VolumeContext: c.context(),
+	})
+	return named("stage", err)
+}
+
+func (c claim) publish(ctx context.Context) error {
+	if err := os.MkdirAll(filepath.Dir(c.target()), 0o750); err != nil {
+		return err
+	}
+	_, err := c.node.NodePublishVolume(ctx, &csi.NodePublishVolumeRequest{
+		VolumeId: c.volume, StagingTargetPath: c.staging(), TargetPath: c.target(), VolumeCapability: c.capability(), VolumeContext: c.context(),
+	})
+	return named("publish", err)
+}
+
+// mount stages and publishes, each twice as a kubelet may.
+func (c claim) mount(ctx context.Context) error {
+	return inOrder(ctx, c.stage, c.stage, c.publish, c.publish)
+}
+
+// unmount takes back what mount did, each twice. The plugin removes the target (CSI specification, NodeUnpublishVolume).
+func (c claim) unmount(ctx context.Context) error {
+	unpublish := func(ctx context.Context) error {
+		_, err := c.node.NodeUnpublishVolume(ctx, &csi.NodeUnpublishVolumeRequest{VolumeId: c.volume, TargetPath: c.target()})
+		return named("unpublish", err)
+	}
+	unstage := func(ctx context.Context) error {
+		_, err := c.node.NodeUnstageVolume(ctx, &csi.NodeUnstageVolumeRequest{VolumeId: c.volume, StagingTargetPath: c.staging()})
+		return named("unstage", err)
+	}
+	gone := func(context.Context) error {
+		if _, err := os.Lstat(c.target()); !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s is left after unpublish (%w)", c.target(), err)
+		}
+		return nil
+	}
+	return inOrder(ctx, unpublish, gone, unpublish, unstage, unstage)
+}
+
+// expand tells the node that the volume has that many GiB now.
+func (c claim) expand(ctx context.Context, size int64) error {
+	answer, err := c.node.NodeExpandVolume(ctx, &csi.NodeExpandVolumeRequest{
+		VolumeId: c.volume, VolumePath: c.target(), StagingTargetPath: c.staging(), VolumeCapability: c.capability(),
+		CapacityRange: &csi.CapacityRange{RequiredBytes: size * gib},
+	})
+	if err == nil && answer.GetCapacityBytes() < size*gib {
+		err = fmt.Errorf("answers %d bytes, want %d", answer.GetCapacityBytes(), size*gib)
+	}
+	return named("expand", err)
+}
+
+// total asks the node for the file system's size in bytes.
+func (c claim) total(ctx context.Context) (int64, error) {
+	answer, err := c.node.NodeGetVolumeStats(ctx, &csi.NodeGetVolumeStatsRequest{VolumeId: c.volume, VolumePath: c.target(), StagingTargetPath: c.staging()})
+	for _, usage := range answer.GetUsage() {
+		if usage.GetUnit() == csi.VolumeUsage_BYTES {
+			return usage.GetTotal(), nil
+		}
+	}
+	return 0, named("stats", errors.Join(err, errors.New("no bytes are in the answer")))
+}
+
+// isMounted proves that the pod's folder is the right disk with the right file system, by the kernel's own word.
+func (c claim) isMounted(d *disk) error {
+	var at, disk unix.Stat_t
+	var system unix.Statfs_t
+	if err := errors.Join(unix.Stat(c.target(), &at), unix.Stat(d.node(), &disk), unix.Statfs(c.target(), &system)); err != nil {
+		return err
+	}
+	magic := map[string]int64{"ext4": unix.EXT4_SUPER_MAGIC, "xfs": unix.XFS_SUPER_MAGIC}[c.kind]
+	if at.Dev != disk.Rdev || system.Type != magic {
+		return fmt.Errorf("%s is device %d with file system %x, want %d with %x", c.target(), at.Dev, system.Type, disk.Rdev, magic)
+	}
+	return nil
+}
+
+func inOrder(ctx context.Context, steps ...func(context.Context) error) error {
+	for _, step := range steps {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func named(what string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}

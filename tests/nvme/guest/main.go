@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+)
+
+const (
+	// limit bounds everything in here; the machine outside waits longer.
+	limit = 150 * time.Second
+	// reportDevice takes the report; the console takes logs.
+	reportDevice = "/dev/ttyS1"
+	socketDir    = "/run/csi"
+	plugins      = "/var/lib/kubelet"
+)
+
+// main is process 1: whatever happens, it ends by turning the machine off.
+func main() {
+	if err := boot(); err != nil {
+		fmt.Fprintf(os.Stderr, "guest: %v\n", err)
+	} else if err := report(); err != nil {
+		fmt.Fprintf(os.Stderr, "guest: %v\n", err)
+	}
+	unix.Sync()
+	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF); err != nil {
+		fmt.Fprintf(os.Stderr, "guest: power off: %v\n", err)
+	}
+}
+
+// report runs every scenario and writes a line for each: "PASS name time", "FAIL name: error", and "END" at last.
+func report() error {
+	out, err := os.OpenFile(reportDevice, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	if err := scenarios(ctx, out); err != nil {
+		fmt.Fprintf(out, "FAIL the node plugin: %v\n", err)
+	}
+	fmt.Fprintln(out, "END")
+	return out.Close()
+}
+
+// scenarios runs all of them on one plugin, which must stop well in the end.
+func scenarios(ctx context.Context, out io.Writer) (err error) {
+	stop, err := startNode()
+	if err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	conn, err := grpc.NewClient("unix://"+socketDir+"/ebs.csi.diskbridge.io/csi.sock", grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer func() { _ = conn.Close() }() // nothing is sent any more
+	if _, err := csi.NewIdentityClient(conn).Probe(ctx, &csi.ProbeRequest{}, grpc.WaitForReady(true)); err != nil {
+		return fmt.Errorf("wait until it is ready: %w", err)
+	}
+	w := &world{node: csi.NewNodeClient(conn)}
+	for _, s := range all() {
+		begin := time.Now()
+		err := s.run(ctx, w)
+		if left := w.cleanUp(ctx); err == nil {
+			err = left
+		}
+		if err != nil {
+			fmt.Fprintf(out, "FAIL %s: %v\n", s.name, err)
+			continue
+		}
+		fmt.Fprintf(out, "PASS %s (%.1fs)\n", s.name, time.Since(begin).Seconds())
+	}
+	return nil
+}
+
+// startNode starts the real node plugin on the real /dev and /sys. Its log goes to the console.
+func startNode() (stop func() error, err error) {
+	for _, dir := range []string{socketDir, plugins} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, err
+		}
+	}
+	cmd := exec.Command("/bin/diskbridge-csi", "node", "--socket-dir="+socketDir, "--path-root="+plugins, //nolint:noctx // stop ends it
+		"--node-id=i-0123456789abcdef0", "--zone=us-east-1a", "--region=us-east-1", "--v=5")
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/"}
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	return func() error { return errors.Join(cmd.Process.Signal(unix.SIGTERM), cmd.Wait()) }, nil
+}
+
+// world is what scenarios act on: disks that are attached, and the kubelet's paths.
+type world struct {
+	node  csi.NodeClient
+	disks []*disk
+}
+
+// cleanUp detaches what a scenario left. It is an error if anything is still mounted then.
+func (w *world) cleanUp(ctx context.Context) error {
+	var errs []error
+	if left, err := mountedBelow(plugins); err != nil || len(left) > 0 {
+		errs = append(errs, fmt.Errorf("still mounted: %v (%w)", left, err))
+		for i := len(left) - 1; i >= 0; i-- {
+			errs = append(errs, unix.Unmount(left[i], unix.MNT_DETACH))
+		}
+	}
+	for _, d := range w.disks {
+		errs = append(errs, d.detach(ctx), d.delete())
+	}
+	w.disks = nil
+	for _, dir := range []string{"staging", "pods"} {
+		errs = append(errs, os.RemoveAll(filepath.Join(plugins, dir)))
+	}
+	entries, err := filepath.Glob("/dev/nvme*n*")
+	if len(entries) > 0 {
+		errs = append(errs, fmt.Errorf("disks are left: %v", entries))
+	}
+	return errors.Join(append(errs, err)...)
+}
