@@ -20,6 +20,7 @@ import (
 	"github.com/diskbridge/diskbridge/pkg/csi"
 	"github.com/diskbridge/diskbridge/pkg/mount"
 	"github.com/diskbridge/diskbridge/pkg/observe"
+	"github.com/diskbridge/diskbridge/pkg/registration"
 	"github.com/diskbridge/diskbridge/pkg/version"
 	"github.com/diskbridge/diskbridge/pkg/volume"
 )
@@ -37,6 +38,7 @@ type plugin struct {
 	session  *aws.Session // nil without a controller
 	broker   *broker.Broker
 	stager   *mount.Block // nil without a node
+	plugins  []*registration.Plugin
 }
 
 // serve runs until ctx ends or a part fails, and returns when every part has ended.
@@ -73,6 +75,10 @@ func serve(ctx context.Context, s *config.Settings) (err error) {
 		server := p.server(kind)
 		klog.FromContext(ctx).Info("Serving", "driver", kind.Driver, "mode", s.Mode, "socket", server.Socket, "version", version.String())
 		group.Go(func() error { return server.Serve(ctx) })
+		if s.KubeletRegistrationDir != "" {
+			registered := p.registration(kind, server.Socket)
+			group.Go(func() error { return registered.Serve(ctx) })
+		}
 	}
 	if s.HTTPEndpoint != "" {
 		group.Go(func() error { return observe.Serve(ctx, s.HTTPEndpoint, p.metrics, p.ready) })
@@ -169,6 +175,17 @@ func (p *plugin) server(kind backend.Kind) *csi.Server {
 	return out
 }
 
+// registration tells kubelet about one driver as soon as its socket answers.
+func (p *plugin) registration(kind backend.Kind, socket string) *registration.Plugin {
+	out := registration.New(registration.Options{
+		Driver: kind.Driver, Dir: p.settings.KubeletRegistrationDir,
+		Endpoint: filepath.Join(p.settings.KubeletSocketDir, kind.Driver, "csi.sock"),
+		Ready:    func(ctx context.Context) error { return csi.Probe(ctx, socket) },
+	})
+	p.plugins = append(p.plugins, out)
+	return out
+}
+
 func (p *plugin) manifest() map[string]string {
 	m := map[string]string{"url": "https://github.com/diskbridge/diskbridge"}
 	if p.session != nil && p.session.Emulator() != "" {
@@ -188,6 +205,11 @@ func (p *plugin) probe(ctx context.Context, kind volume.Kind) error {
 func (p *plugin) ready(ctx context.Context) error {
 	for _, kind := range p.settings.Kinds {
 		if err := p.probe(ctx, kind.Name); err != nil {
+			return err
+		}
+	}
+	for _, plugin := range p.plugins {
+		if err := plugin.Err(); err != nil {
 			return err
 		}
 	}

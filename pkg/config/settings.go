@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"net"
@@ -55,6 +56,9 @@ type Settings struct {
 	PathRoot          string
 	DefaultFSType     string
 
+	KubeletRegistrationDir string // empty: the node does not register itself
+	KubeletSocketDir       string // SocketDir as kubelet sees it
+
 	DefaultEncrypted bool
 	DefaultKMSKeyID  string
 	AbsenceInterval  time.Duration
@@ -86,6 +90,8 @@ func (s *Settings) Flags(fs *flag.FlagSet, known backend.Registry) {
 		fs.StringVar(&s.DeviceRoot, "device-root", "/dev", "where device nodes are")
 		fs.StringVar(&s.SysfsRoot, "sysfs-root", "/sys", "where sysfs is mounted")
 		fs.StringVar(&s.PathRoot, "path-root", "", "staging and target paths must be inside `DIR` (empty: any absolute path)")
+		fs.StringVar(&s.KubeletRegistrationDir, "kubelet-registration-dir", "", "register with the kubelet that looks for plugins in `DIR`, its plugins_registry (empty: off)")
+		fs.StringVar(&s.KubeletSocketDir, "kubelet-socket-dir", "", "what kubelet calls --socket-dir, where its own view is another (default: the same `DIR`)")
 		fs.StringVar(&s.DefaultFSType, "default-fstype", volume.Ext4, "file system where the volume names none: "+strings.Join(volume.FSTypes(), ", "))
 	}
 }
@@ -105,6 +111,7 @@ func (s *Settings) Validate(known backend.Registry) error {
 		s.checkIdentity,
 		s.checkEndpoints,
 		s.checkNode,
+		s.checkKubelet,
 	} {
 		if err := check(); err != nil {
 			return err
@@ -202,6 +209,23 @@ func (s *Settings) checkNode() error {
 		return fmt.Errorf("--volume-attach-limit: %d is not from 0 to 128", s.VolumeAttachLimit)
 	case !slices.Contains(volume.FSTypes(), s.DefaultFSType):
 		return fmt.Errorf("--default-fstype: %q is not one of %s", s.DefaultFSType, strings.Join(volume.FSTypes(), ", "))
+	}
+	return nil
+}
+
+// checkKubelet comes after the driver names are known.
+func (s *Settings) checkKubelet() error {
+	switch {
+	case s.KubeletRegistrationDir == "" && s.KubeletSocketDir == "":
+		return nil
+	case s.KubeletRegistrationDir == "":
+		return errors.New("--kubelet-socket-dir: it has no meaning without --kubelet-registration-dir")
+	case !filepath.IsAbs(s.KubeletRegistrationDir):
+		return fmt.Errorf("--kubelet-registration-dir: %q is not an absolute path", s.KubeletRegistrationDir)
+	case s.KubeletSocketDir == "":
+		s.KubeletSocketDir = s.SocketDir
+	case !filepath.IsAbs(s.KubeletSocketDir):
+		return fmt.Errorf("--kubelet-socket-dir: %q is not an absolute path", s.KubeletSocketDir)
 	}
 	return nil
 }

@@ -39,6 +39,21 @@ func TestSettings_ParsesListsAndNames(t *testing.T) {
 	}
 }
 
+func TestSettings_KubeletSeesTheSameFolderUnlessToldOtherwise(t *testing.T) {
+	for want, args := range map[string][]string{
+		"":      {"--socket-dir=/csi"},
+		"/csi":  {"--socket-dir=/csi", "--kubelet-registration-dir=/registration"},
+		"/host": {"--socket-dir=/csi", "--kubelet-registration-dir=/registration", "--kubelet-socket-dir=/host"},
+	} {
+		if s, err := parse(t, config.ModeNode, args...); err != nil || s.KubeletSocketDir != want {
+			t.Errorf("%v: kubelet sees %q, %v; want %q", args, s.KubeletSocketDir, err, want)
+		}
+	}
+	if _, err := parse(t, config.ModeNode, "--kubelet-registration-dir=/r", "--kubelet-socket-dir=host"); err == nil || !strings.HasPrefix(err.Error(), "--kubelet-socket-dir:") {
+		t.Errorf("a relative folder: %v", err)
+	}
+}
+
 func TestSettings_TheErrorNamesTheFlag(t *testing.T) {
 	for arg, want := range map[string]string{
 		"--backends=efs":               `--backends: "efs" is not one of ebs, s3`,
@@ -56,6 +71,8 @@ func TestSettings_TheErrorNamesTheFlag(t *testing.T) {
 		"--volume-attach-limit=500":    "--volume-attach-limit:",
 		"--default-fstype=ntfs":        `--default-fstype: "ntfs" is not one of ext4, xfs, btrfs`,
 		"--absence-interval=-1s":       "--absence-interval:",
+		"--kubelet-socket-dir=/var/k":  "--kubelet-socket-dir: it has no meaning without --kubelet-registration-dir",
+		"--kubelet-registration-dir=k": `--kubelet-registration-dir: "k" is not an absolute path`,
 		"--otlp-endpoint=http://a:1/x": "--otlp-endpoint:",
 	} {
 		if _, err := parse(t, config.ModeAll, arg); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {

@@ -30,8 +30,11 @@ var layers = map[string]layer{
 	"pkg/observe": {ours: []string{"pkg/fault", "pkg/version"}, foreign: []string{grpc}, why: "it sees kinds of failure, not what failed"},
 	"pkg/broker":  {ours: []string{"pkg/backend", "pkg/fault", "pkg/observe", "pkg/volume"}, why: "it serves both front doors and any backend"},
 	"pkg/mount":   {ours: []string{"pkg/mount", "pkg/fault", "pkg/volume"}, why: "the node executes a plan and knows no backend"},
-	"pkg/csi":     {ours: []string{"pkg/backend", "pkg/broker", "pkg/fault", "pkg/mount", "pkg/observe", "pkg/version", "pkg/volume"}, foreign: []string{csi, grpc}, why: "a front door goes through the broker"},
+	"pkg/csi":     {ours: []string{"pkg/backend", "pkg/broker", "pkg/fault", "pkg/mount", "pkg/observe", "pkg/socket", "pkg/version", "pkg/volume"}, foreign: []string{csi, grpc}, why: "a front door goes through the broker"},
 	"pkg/cpi":     {ours: []string{"pkg/broker", "pkg/fault", "pkg/observe", "pkg/version", "pkg/volume"}, why: "a front door goes through the broker"},
+
+	"pkg/socket":       {foreign: []string{grpc}, why: "it owns sockets, not what is said on them"},
+	"pkg/registration": {ours: []string{"pkg/fault", "pkg/socket"}, foreign: []string{grpc}, why: "it tells kubelet where the plugin is, and knows nothing else of it"},
 
 	"pkg/emulator": {ours: []string{"pkg/emulator"}, foreign: []string{aws}, why: "the emulator is an independent judge"},
 
