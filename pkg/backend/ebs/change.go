@@ -2,6 +2,7 @@ package ebs
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -116,6 +117,9 @@ func (b *Backend) carryOut(ctx context.Context, op string, v ec2.Volume, want ec
 		if readErr != nil || !found || !covers(m.Target, want) {
 			return v, fault.Wrap(op, v.ID, err)
 		}
+	case err != nil && strings.Contains(err.Error(), "smaller than existing size"):
+		// It was larger before, and EC2 showed an older size: another process has grown it.
+		return v, notVisibleYet(op, v.ID)
 	case fault.Is(err, fault.NotFound):
 		if gone := b.unlessGone(ctx, op, v.ID, b.api.VolumeAbsent); gone != nil {
 			return v, gone

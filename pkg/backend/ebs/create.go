@@ -18,9 +18,9 @@ const opCreate = "create volume"
 // first, since EC2 forgets client tokens after some hours; the token then keeps
 // calls that race or whose answers were lost from making a second volume.
 func (b *Backend) Create(ctx context.Context, req volume.CreateRequest) (volume.Volume, error) {
-	o, err := b.order(ctx, req)
-	if err != nil {
-		return volume.Volume{}, err
+	o, sourceGone := b.order(ctx, req)
+	if sourceGone != nil && !fault.Is(sourceGone, fault.NotFound) {
+		return volume.Volume{}, sourceGone
 	}
 	if o.existing != "" {
 		return b.adopt(ctx, req, o)
@@ -29,10 +29,13 @@ func (b *Backend) Create(ctx context.Context, req volume.CreateRequest) (volume.
 	if err != nil {
 		return volume.Volume{}, err
 	}
-	if !found {
-		v, err = b.make(ctx, req.Name, o.spec)
-	} else {
+	switch {
+	case found:
 		v, err = b.available(ctx, v)
+	case sourceGone != nil:
+		err = sourceGone
+	default:
+		v, err = b.make(ctx, req.Name, o.spec)
 	}
 	if err != nil {
 		return volume.Volume{}, err
@@ -85,6 +88,9 @@ func (b *Backend) make(ctx context.Context, name string, spec ec2.VolumeSpec) (e
 			return b.afterRefusal(ctx, name, err)
 		case err != nil:
 			return made, fault.Wrap(opCreate, name, err)
+		case b.tokens.isDeleted(made.ID): // though EC2 may still show it as it was
+			b.tokens.burn(name, generation)
+			continue
 		}
 		v, err := b.available(ctx, made)
 		if !errors.Is(err, errVanished) {

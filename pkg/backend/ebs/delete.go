@@ -37,10 +37,8 @@ func (b *Backend) Delete(ctx context.Context, handle string) (kept string, err e
 		return "", fault.New(fault.InUse, opDelete, v.ID, "the volume is attached to node %s; unpublish it first", describeAttachments(v.Attachments))
 	}
 	err = b.untilKnown(ctx, opDelete, v.ID, b.api.VolumeAbsent, b.api.DeleteVolume)
-	if err == nil { // should the name come again, its token would answer this volume
-		name := v.Tags[TagVolumeName]
-		b.tokens.burn(name, b.tokens.generation(name))
-		b.tokens.deleted(v.ID, time.Now())
+	if err == nil {
+		b.tokens.deletedVolume(v.Tags[TagVolumeName], v.ID, time.Now())
 	}
 	return "", err
 }

@@ -22,7 +22,9 @@ type order struct {
 	context  map[string]string // what the node is told
 }
 
-// order turns a request into what EC2 is asked for.
+// order turns a request into what EC2 is asked for. Where the source is proven gone,
+// the error is fault.NotFound and the order says enough to recognise a volume that was
+// made of it before, which still answers a repeated request.
 func (b *Backend) order(ctx context.Context, req volume.CreateRequest) (o order, err error) {
 	values, err := b.decode(req)
 	if err != nil {
@@ -36,6 +38,7 @@ func (b *Backend) order(ctx context.Context, req volume.CreateRequest) (o order,
 	spec.Type = values[keyType]
 	from, err := b.origin(ctx, req, spec, values)
 	if err != nil {
+		spec.Encrypted, _, _ = b.encryption(values) // with wrong parameters nothing was made
 		return o, err
 	}
 	if spec.SizeGiB, err = sizeGiB(opCreate, req.Name, req.Range, spec.Type, from.sizeGiB); err != nil {
@@ -106,6 +109,7 @@ type origin struct {
 func (b *Backend) origin(ctx context.Context, req volume.CreateRequest, spec *ec2.VolumeSpec, values backend.Values) (origin, error) {
 	switch {
 	case req.Source.Snapshot != "":
+		spec.Snapshot = req.Source.Snapshot
 		snap, err := b.snapshot(ctx, opCreate, req.Source.Snapshot)
 		if err != nil {
 			return origin{}, err
@@ -113,9 +117,10 @@ func (b *Backend) origin(ctx context.Context, req volume.CreateRequest, spec *ec
 		if snap.State == "pending" {
 			return origin{}, fault.New(fault.Pending, opCreate, req.Name, "snapshot %s is still being copied by EC2; ask again when it is complete", snap.ID)
 		}
-		spec.Snapshot, spec.InitRate = snap.ID, int32(values.Int(keyInitRate)) //nolint:gosec // Decode bounds it
+		spec.InitRate = int32(values.Int(keyInitRate)) //nolint:gosec // Decode bounds it
 		return origin{sizeGiB: snap.SizeGiB, layout: inheritedLayout(snap.Tags)}, nil
 	case req.Source.Volume != "":
+		spec.Source = req.Source.Volume
 		v, err := b.volume(ctx, opCreate, req.Source.Volume)
 		if err != nil {
 			return origin{}, err

@@ -93,6 +93,16 @@ func (m *tokenMemory) recall(name string, now time.Time, interval time.Duration)
 	return t.snapshot, ok && now.Sub(t.at) <= interval
 }
 
+// deletedVolume notes that a volume was deleted by this process: should its name come
+// again, its token would answer this volume. One volume burns one token, however often
+// it is deleted: with a token too far ahead of another process's, both would make one.
+func (m *tokenMemory) deletedVolume(name, id string, now time.Time) {
+	if !m.isDeleted(id) {
+		m.burn(name, m.generation(name))
+		m.deleted(id, now)
+	}
+}
+
 // deleted notes a resource that this process deleted: EC2 may show it for a while.
 func (m *tokenMemory) deleted(id string, now time.Time) {
 	m.mu.Lock()

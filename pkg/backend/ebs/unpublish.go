@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/diskbridge/diskbridge/pkg/cloud/batch"
 	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
 	"github.com/diskbridge/diskbridge/pkg/fault"
 )
@@ -25,12 +26,33 @@ func (b *Backend) Unpublish(ctx context.Context, handle, node string) error {
 	if node != "" {
 		return b.detach(ctx, v, node)
 	}
-	for _, a := range v.Attachments {
-		if err := b.detach(ctx, v, a.Instance); err != nil {
+	return b.detachAll(ctx, v)
+}
+
+// detachAll detaches from every instance. Which ones hold the volume only
+// DescribeVolumes tells, and it may show the past: it is believed when it has shown
+// the one attachment that there can be, or once it must show everything.
+func (b *Backend) detachAll(ctx context.Context, v ec2.Volume) error {
+	for looked := time.Now(); ; {
+		for _, a := range v.Attachments {
+			if err := b.detach(ctx, v, a.Instance); err != nil {
+				return err
+			}
+		}
+		if len(v.Attachments) > 0 && !v.MultiAttach || time.Since(looked) > b.api.AbsenceInterval() {
+			return nil
+		}
+		if batch.Pause(ctx, b.api.AbsenceInterval()) != nil {
+			return notVisibleYet(opUnpublish, v.ID)
+		}
+		var err error
+		if v, err = b.volume(ctx, opUnpublish, v.ID); err != nil {
+			if fault.Is(err, fault.NotFound) {
+				return nil
+			}
 			return err
 		}
 	}
-	return nil
 }
 
 // detach always asks EC2, also where DescribeVolumes shows no attachment: that
