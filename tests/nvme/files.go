@@ -14,7 +14,7 @@ import (
 )
 
 // programs are what the node plugin runs; the machine gets this machine's own.
-var programs = []string{"blkid", "mkfs.ext4", "e2fsck", "resize2fs", "mkfs.xfs"}
+var programs = []string{"blkid", "mkfs.ext4", "e2fsck", "resize2fs", "mkfs.xfs", "sfdisk"}
 
 // pack writes the machine's whole file system, which lives in its memory: the two programs that were built in dir, the
 // plugin's tools with their libraries, and the kernel's modules.

@@ -17,9 +17,13 @@ type claim struct {
 	*world
 	volume string
 	kind   string // ext4, xfs, or raw for a block device
+	layout string // bosh, or empty for a file system on the whole disk
 }
 
-const raw = "raw"
+const (
+	raw  = "raw"
+	bosh = "bosh"
+)
 
 func (c claim) staging() string { return filepath.Join(plugins, "staging", c.volume) }
 func (c claim) target() string  { return filepath.Join(plugins, "pods", c.volume, "mount") }
@@ -36,7 +40,11 @@ func (c claim) capability() *csi.VolumeCapability {
 
 // context is what a provisioner gives a volume that it made empty.
 func (c claim) context() map[string]string {
-	return map[string]string{"storage.kubernetes.io/csiProvisionerIdentity": "guest"}
+	out := map[string]string{"storage.kubernetes.io/csiProvisionerIdentity": "guest"}
+	if c.layout != "" {
+		out["diskbridge.io/layout"] = c.layout
+	}
+	return out
 }
 
 func (c claim) stage(ctx context.Context) error {
@@ -76,7 +84,7 @@ func (c claim) unmount(ctx context.Context) error {
 	}
 	gone := func(context.Context) error {
 		if _, err := os.Lstat(c.target()); !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s is left after unpublish (%w)", c.target(), err)
+			return fmt.Errorf("%s is left after unpublish (%v)", c.target(), err)
 		}
 		return nil
 	}
@@ -106,16 +114,20 @@ func (c claim) total(ctx context.Context) (int64, error) {
 	return 0, named("stats", errors.Join(err, errors.New("no bytes are in the answer")))
 }
 
-// isMounted proves that the pod's folder is the right disk with the right file system, by the kernel's own word.
+// isMounted proves that the pod's folder is the right disk, or partition, with the right file system, by the kernel's own word.
 func (c claim) isMounted(d *disk) error {
-	var at, disk unix.Stat_t
+	var at, device unix.Stat_t
 	var system unix.Statfs_t
-	if err := errors.Join(unix.Stat(c.target(), &at), unix.Stat(d.node(), &disk), unix.Statfs(c.target(), &system)); err != nil {
+	node := d.node()
+	if c.layout == bosh {
+		node += "p1"
+	}
+	if err := errors.Join(unix.Stat(c.target(), &at), unix.Stat(node, &device), unix.Statfs(c.target(), &system)); err != nil {
 		return err
 	}
 	magic := map[string]int64{"ext4": unix.EXT4_SUPER_MAGIC, "xfs": unix.XFS_SUPER_MAGIC}[c.kind]
-	if at.Dev != disk.Rdev || system.Type != magic {
-		return fmt.Errorf("%s is device %d with file system %x, want %d with %x", c.target(), at.Dev, system.Type, disk.Rdev, magic)
+	if at.Dev != device.Rdev || system.Type != magic {
+		return fmt.Errorf("%s is device %d with file system %x, want %d with %x", c.target(), at.Dev, system.Type, device.Rdev, magic)
 	}
 	return nil
 }

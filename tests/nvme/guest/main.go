@@ -55,20 +55,20 @@ func report() error {
 
 // scenarios runs all of them on one plugin, which must stop well in the end.
 func scenarios(ctx context.Context, out io.Writer) (err error) {
-	stop, err := startNode()
-	if err != nil {
+	w := &world{}
+	if w.plugin, err = startNode(); err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	defer func() { err = errors.Join(err, stop()) }()
+	defer func() { err = errors.Join(err, w.plugin.Process.Signal(unix.SIGTERM), w.plugin.Wait()) }()
 	conn, err := grpc.NewClient("unix://"+socketDir+"/ebs.csi.diskbridge.io/csi.sock", grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
 	defer func() { _ = conn.Close() }() // nothing is sent any more
-	if _, err := csi.NewIdentityClient(conn).Probe(ctx, &csi.ProbeRequest{}, grpc.WaitForReady(true)); err != nil {
-		return fmt.Errorf("wait until it is ready: %w", err)
+	w.identity, w.node = csi.NewIdentityClient(conn), csi.NewNodeClient(conn)
+	if err := w.ready(ctx); err != nil {
+		return err
 	}
-	w := &world{node: csi.NewNodeClient(conn)}
 	for _, s := range all() {
 		begin := time.Now()
 		err := s.run(ctx, w)
@@ -85,33 +85,52 @@ func scenarios(ctx context.Context, out io.Writer) (err error) {
 }
 
 // startNode starts the real node plugin on the real /dev and /sys. Its log goes to the console.
-func startNode() (stop func() error, err error) {
+func startNode() (*exec.Cmd, error) {
 	for _, dir := range []string{socketDir, plugins} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, err
 		}
 	}
-	cmd := exec.Command("/bin/diskbridge-csi", "node", "--socket-dir="+socketDir, "--path-root="+plugins, //nolint:noctx // stop ends it
+	cmd := exec.Command("/bin/diskbridge-csi", "node", "--socket-dir="+socketDir, "--path-root="+plugins, //nolint:noctx // scenarios ends it
 		"--node-id=i-0123456789abcdef0", "--zone=us-east-1a", "--region=us-east-1", "--v=5")
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/"}
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	return func() error { return errors.Join(cmd.Process.Signal(unix.SIGTERM), cmd.Wait()) }, nil
+	return cmd, cmd.Start()
 }
 
 // world is what scenarios act on: disks that are attached, and the kubelet's paths.
 type world struct {
-	node  csi.NodeClient
-	disks []*disk
+	plugin   *exec.Cmd
+	identity csi.IdentityClient
+	node     csi.NodeClient
+	disks    []*disk
+}
+
+// ready waits until the plugin serves.
+func (w *world) ready(ctx context.Context) error {
+	_, err := w.identity.Probe(ctx, &csi.ProbeRequest{}, grpc.WaitForReady(true))
+	return named("wait until it is ready", err)
+}
+
+// restart kills the plugin, with no time to say goodbye, and starts another.
+func (w *world) restart(ctx context.Context) error {
+	if err := w.plugin.Process.Kill(); err != nil {
+		return err
+	}
+	_ = w.plugin.Wait() // killed: that is its answer
+	next, err := startNode()
+	if err != nil {
+		return err
+	}
+	w.plugin = next
+	return w.ready(ctx)
 }
 
 // cleanUp detaches what a scenario left. It is an error if anything is still mounted then.
 func (w *world) cleanUp(ctx context.Context) error {
 	var errs []error
 	if left, err := mountedBelow(plugins); err != nil || len(left) > 0 {
-		errs = append(errs, fmt.Errorf("still mounted: %v (%w)", left, err))
+		errs = append(errs, fmt.Errorf("still mounted: %v (%v)", left, err))
 		for i := len(left) - 1; i >= 0; i-- {
 			errs = append(errs, unix.Unmount(left[i], unix.MNT_DETACH))
 		}

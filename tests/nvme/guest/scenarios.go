@@ -23,14 +23,18 @@ type scenario struct {
 func all() []scenario {
 	return []scenario{
 		{"a disk looks like EBS's", looksLikeEBS},
-		{"ext4: format, write, detach, attach, read", lifeOf("ext4")},
-		{"xfs: format, write, detach, attach, read", lifeOf("xfs")},
-		{"ext4: grow while mounted", growthOf("ext4")},
-		{"xfs: grow while mounted", growthOf("xfs")},
+		{"ext4: format, write, detach, attach, read", lifeOf("ext4", "")},
+		{"xfs: format, write, detach, attach, read", lifeOf("xfs", "")},
+		{"ext4: grow while mounted", growthOf("ext4", "")},
+		{"xfs: grow while mounted", growthOf("xfs", "")},
+		{"BOSH's layout, ext4: make, write, detach, attach, read", lifeOf("ext4", bosh)},
+		{"BOSH's layout, ext4: grow while mounted", growthOf("ext4", bosh)},
+		{"BOSH's layout, xfs: grow while mounted", growthOf("xfs", bosh)},
 		{"a raw device: write, grow, detach, attach, read", rawDevice},
 		{"stage waits for a disk that comes late", comesLate},
 		{"stage of a disk that does not come fails", neverComes},
 		{"a disk that is pulled out while mounted can be unmounted", pulledOut},
+		{"a plugin that is killed knows its mounts again", restarted},
 		{"another disk's data is left alone", foreignData},
 	}
 }
@@ -71,7 +75,7 @@ func looksLikeEBS(ctx context.Context, w *world) error {
 }
 
 // lifeOf keeps data over a detach and an attach under another name. A second disk is always there to be mistaken for it.
-func lifeOf(kind string) func(context.Context, *world) error {
+func lifeOf(kind, layout string) func(context.Context, *world) error {
 	return func(ctx context.Context, w *world) error {
 		other, err := w.attached(ctx, volumeB)
 		if err != nil {
@@ -81,7 +85,7 @@ func lifeOf(kind string) func(context.Context, *world) error {
 		if err != nil {
 			return err
 		}
-		c, first := claim{w, volumeA, kind}, d.node()
+		c, first := claim{w, volumeA, kind, layout}, d.node()
 		if err := c.mount(ctx); err != nil {
 			return err
 		}
@@ -109,13 +113,13 @@ func lifeOf(kind string) func(context.Context, *world) error {
 }
 
 // growthOf grows a file system that is mounted and written to.
-func growthOf(kind string) func(context.Context, *world) error {
+func growthOf(kind, layout string) func(context.Context, *world) error {
 	return func(ctx context.Context, w *world) error {
 		d, err := w.attached(ctx, volumeA)
 		if err != nil {
 			return err
 		}
-		c := claim{w, volumeA, kind}
+		c := claim{w, volumeA, kind, layout}
 		if err := c.mount(ctx); err != nil {
 			return err
 		}
@@ -148,7 +152,7 @@ func rawDevice(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	c := claim{w, volumeA, raw}
+	c := claim{w, volumeA, raw, ""}
 	if err := c.mount(ctx); err != nil {
 		return err
 	}
@@ -180,7 +184,7 @@ func comesLate(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	c := claim{w, volumeA, "ext4"}
+	c := claim{w, volumeA, "ext4", ""}
 	staged := make(chan error, 1)
 	go func() {
 		staged <- eventually(ctx, "stage", func() error {
@@ -197,7 +201,7 @@ func comesLate(ctx context.Context, w *world) error {
 		short, cancel := context.WithTimeout(ctx, shortWait/10)
 		defer cancel()
 		if err := c.stage(short); status.Code(err) != codes.Aborted {
-			return fmt.Errorf("the second call answers %w, want Aborted", err)
+			return fmt.Errorf("the second call answers %v, want Aborted", err)
 		}
 		return nil
 	})
@@ -214,14 +218,14 @@ func neverComes(ctx context.Context, w *world) error {
 	if _, err := w.attached(ctx, volumeB); err != nil {
 		return err
 	}
-	c := claim{w, volumeA, "ext4"}
+	c := claim{w, volumeA, "ext4", ""}
 	short, cancel := context.WithTimeout(ctx, shortWait)
 	defer cancel()
 	if err := c.stage(short); status.Code(err) != codes.DeadlineExceeded && status.Code(err) != codes.Unavailable {
-		return fmt.Errorf("stage answers %w, want DeadlineExceeded or Unavailable", err)
+		return fmt.Errorf("stage answers %v, want DeadlineExceeded or Unavailable", err)
 	}
 	if left, err := mountedBelow(plugins); err != nil || len(left) > 0 {
-		return fmt.Errorf("mounted: %v (%w)", left, err)
+		return fmt.Errorf("mounted: %v (%v)", left, err)
 	}
 	return c.unmount(ctx)
 }
@@ -232,12 +236,32 @@ func pulledOut(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	c := claim{w, volumeA, "ext4"}
+	c := claim{w, volumeA, "ext4", ""}
 	if err := inOrder(ctx, c.mount, func(context.Context) error { return c.save("may be lost") }, d.detach, c.unmount); err != nil {
 		return err
 	}
 	// It comes back: the journal is replayed and the file that was synced is there.
 	return inOrder(ctx, d.attach, c.mount, func(context.Context) error { return errors.Join(c.isMounted(d), c.holds("may be lost")) }, c.unmount)
+}
+
+// restarted kills the plugin while a volume is mounted: the mount stays, and the next plugin grows it and takes it down.
+func restarted(ctx context.Context, w *world) error {
+	d, err := w.attached(ctx, volumeA)
+	if err != nil {
+		return err
+	}
+	c := claim{w, volumeA, "xfs", ""}
+	if err := inOrder(ctx, c.mount, w.restart); err != nil {
+		return err
+	}
+	if err := errors.Join(c.isMounted(d), c.save("written without a plugin"), d.grow(2)); err != nil {
+		return err
+	}
+	grow := func(ctx context.Context) error { return c.expand(ctx, 2) }
+	if err := inOrder(ctx, c.mount, grow, w.restart, c.unmount, d.detach, d.attach, c.mount); err != nil {
+		return err
+	}
+	return errors.Join(c.isMounted(d), c.holds("written without a plugin"), c.unmount(ctx))
 }
 
 // foreignData puts something on the disk that is no file system: it is never formatted away.
@@ -250,7 +274,7 @@ func foreignData(ctx context.Context, w *world) error {
 	if err := overwrite(d.node(), text); err != nil {
 		return err
 	}
-	c := claim{w, volumeA, "xfs"}
+	c := claim{w, volumeA, "xfs", ""}
 	if err := c.stage(ctx); err == nil {
 		return errors.New("a disk with data on it was staged")
 	}

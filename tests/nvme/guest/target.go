@@ -108,7 +108,7 @@ func (d *disk) detach(ctx context.Context) error {
 	}
 	err := eventually(ctx, "no device of "+d.id, func() error {
 		if _, err := os.Stat(d.node()); !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s is still there (%w)", d.node(), err)
+			return fmt.Errorf("%s is still there (%v)", d.node(), err)
 		}
 		return nil
 	})
