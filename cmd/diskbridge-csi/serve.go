@@ -25,11 +25,6 @@ import (
 	"github.com/diskbridge/diskbridge/pkg/volume"
 )
 
-// defaultAttachLimit is what a node may hold where nothing is configured: most Nitro
-// instances take 28 attachments in all, of which the root volume and one network
-// interface use two. https://docs.aws.amazon.com/ebs/latest/userguide/volume_limits.html
-const defaultAttachLimit = 26
-
 // plugin is everything that one process serves.
 type plugin struct {
 	settings *config.Settings
@@ -115,6 +110,9 @@ func (p *plugin) identify(ctx context.Context) error {
 	if s.Region == "" {
 		s.Region = self.Region
 	}
+	if s.InstanceType == "" {
+		s.InstanceType = self.Type
+	}
 	return nil
 }
 
@@ -163,13 +161,10 @@ func (p *plugin) server(kind backend.Kind) *csi.Server {
 		out.Controller = &csi.Controller{Kind: kind.Name, Broker: p.broker}
 	}
 	if s.Mode.Node() {
-		limit := s.VolumeAttachLimit
-		if limit == 0 {
-			limit = defaultAttachLimit
-		}
+		attached := newAttachments(s, kind.Driver, p.stager)
 		out.Node = csi.NewNode(csi.Node{
-			ID: s.NodeID, Topology: volume.Topology{Zone: s.Zone}, ZoneKeys: kind.ZoneKeys[kind.Driver], MaxVolumes: limit,
-			DefaultFSType: s.DefaultFSType, PathRoot: s.PathRoot, Stager: p.stager,
+			ID: s.NodeID, Topology: volume.Topology{Zone: s.Zone}, ZoneKeys: kind.ZoneKeys[kind.Driver], MaxVolumes: attached.limit,
+			DefaultFSType: s.DefaultFSType, PathRoot: s.PathRoot, Stager: attached,
 		})
 	}
 	return out

@@ -51,6 +51,7 @@ type Settings struct {
 	Zone              string
 	Region            string
 	VolumeAttachLimit int64
+	InstanceType      string
 	DeviceRoot        string
 	SysfsRoot         string
 	PathRoot          string
@@ -86,7 +87,8 @@ func (s *Settings) Flags(fs *flag.FlagSet, known backend.Registry) {
 	fs.StringVar(&s.Region, "region", "", "AWS region (default: the SDK's sources, then instance metadata)")
 	if s.Mode.Node() {
 		fs.StringVar(&s.NodeID, "node-id", "", "EC2 instance id of this node (default: instance metadata)")
-		fs.Int64Var(&s.VolumeAttachLimit, "volume-attach-limit", 0, "volumes this node may hold (0: what its instance type allows)")
+		fs.Int64Var(&s.VolumeAttachLimit, "volume-attach-limit", 0, "volumes this node may hold (0: what its instance type takes beside network interfaces and volumes of others)")
+		fs.StringVar(&s.InstanceType, "instance-type", "", "EC2 instance `TYPE` of this node, for the attach limit (default: instance metadata)")
 		fs.StringVar(&s.DeviceRoot, "device-root", "/dev", "where device nodes are")
 		fs.StringVar(&s.SysfsRoot, "sysfs-root", "/sys", "where sysfs is mounted")
 		fs.StringVar(&s.PathRoot, "path-root", "", "staging and target paths must be inside `DIR` (empty: any absolute path)")
@@ -97,8 +99,9 @@ func (s *Settings) Flags(fs *flag.FlagSet, known backend.Registry) {
 }
 
 var (
-	driverName = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9.]{0,61}[A-Za-z0-9])?$`) // CSI spec, GetPluginInfo
-	clusterID  = regexp.MustCompile(`^[A-Za-z0-9][-A-Za-z0-9._]{0,62}$`)
+	driverName   = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9.]{0,61}[A-Za-z0-9])?$`) // CSI spec, GetPluginInfo
+	instanceType = regexp.MustCompile(`^[a-z0-9][-a-z0-9]{0,30}\.[a-z0-9][-a-z0-9]{0,30}$`)
+	clusterID    = regexp.MustCompile(`^[A-Za-z0-9][-A-Za-z0-9._]{0,62}$`)
 )
 
 // Validate checks everything and fills the parsed fields. The error is one line
@@ -207,6 +210,8 @@ func (s *Settings) checkNode() error {
 		return fmt.Errorf("--path-root: %q is not an absolute path", s.PathRoot)
 	case s.VolumeAttachLimit < 0 || s.VolumeAttachLimit > 128:
 		return fmt.Errorf("--volume-attach-limit: %d is not from 0 to 128", s.VolumeAttachLimit)
+	case s.InstanceType != "" && !instanceType.MatchString(s.InstanceType):
+		return fmt.Errorf("--instance-type: %q is not an instance type such as m5.large", s.InstanceType)
 	case !slices.Contains(volume.FSTypes(), s.DefaultFSType):
 		return fmt.Errorf("--default-fstype: %q is not one of %s", s.DefaultFSType, strings.Join(volume.FSTypes(), ", "))
 	}

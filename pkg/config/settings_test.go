@@ -69,6 +69,7 @@ func TestSettings_TheErrorNamesTheFlag(t *testing.T) {
 		"--device-root=dev":            "--device-root:",
 		"--path-root=kubelet":          "--path-root:",
 		"--volume-attach-limit=500":    "--volume-attach-limit:",
+		"--instance-type=large":        `--instance-type: "large" is not an instance type`,
 		"--default-fstype=ntfs":        `--default-fstype: "ntfs" is not one of ext4, xfs, btrfs`,
 		"--absence-interval=-1s":       "--absence-interval:",
 		"--kubelet-socket-dir=/var/k":  "--kubelet-socket-dir: it has no meaning without --kubelet-registration-dir",

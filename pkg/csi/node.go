@@ -28,10 +28,11 @@ type Node struct {
 	ID            string
 	Topology      volume.Topology
 	ZoneKeys      []string // topology keys that carry the zone; nil: the well-known one
-	MaxVolumes    int64 // 0 leaves the limit to the caller
 	DefaultFSType string
 	PathRoot      string // staging and target paths must be inside; "" allows any absolute path
 	Stager        Stager
+	// MaxVolumes answers how many volumes this node takes now; 0, or no function, leaves the limit to the caller.
+	MaxVolumes func(context.Context) (int64, error)
 
 	locks *broker.Locks
 }
@@ -63,13 +64,20 @@ func (s *Node) NodeGetCapabilities(context.Context, *csipb.NodeGetCapabilitiesRe
 	return out, nil
 }
 
-// NodeGetInfo answers who and where this machine is.
-func (s *Node) NodeGetInfo(context.Context, *csipb.NodeGetInfoRequest) (*csipb.NodeGetInfoResponse, error) {
+// NodeGetInfo answers who and where this machine is, and what it takes now: kubelet asks again and again.
+func (s *Node) NodeGetInfo(ctx context.Context, _ *csipb.NodeGetInfoRequest) (*csipb.NodeGetInfoResponse, error) {
+	var limit int64
+	if s.MaxVolumes != nil {
+		var err error
+		if limit, err = s.MaxVolumes(ctx); err != nil {
+			return nil, fault.Wrap("count volumes", s.ID, err)
+		}
+	}
 	topology := fromTopology(s.Topology)
 	for _, key := range s.ZoneKeys {
 		topology.Segments[key] = s.Topology.Zone
 	}
-	return &csipb.NodeGetInfoResponse{NodeId: s.ID, MaxVolumesPerNode: s.MaxVolumes, AccessibleTopology: topology}, nil
+	return &csipb.NodeGetInfoResponse{NodeId: s.ID, MaxVolumesPerNode: limit, AccessibleTopology: topology}, nil
 }
 
 // NodeStageVolume finds the device, makes or checks its file system, and mounts it.

@@ -18,6 +18,7 @@ const module = "github.com/diskbridge/diskbridge/"
 var layers = map[string]layer{
 	"pkg/fault":   {why: "the vocabulary is plain data", stdOnly: true},
 	"pkg/volume":  {why: "the vocabulary is plain data", stdOnly: true},
+	"pkg/limits":  {why: "it is arithmetic on a table", stdOnly: true},
 	"pkg/version": {why: "it only reads build info", stdOnly: true},
 
 	"pkg/backend":             {ours: []string{"pkg/fault", "pkg/volume"}, why: "the interfaces know no implementation"},

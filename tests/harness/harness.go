@@ -182,10 +182,11 @@ func Controller(tb testing.TB, e *sandbox.Emulator, dir, name string, args ...st
 	return driver(tb, "controller", filepath.Join(dir, name), append(baseEnv(dir), e.CloudEnv()...), args)
 }
 
-// Node starts a node on the instance with its sockets in dir/name. It gets no credentials.
+// Node starts a node on the instance, with the instance's metadata service and its sockets in dir/name. It gets no credentials.
 func Node(tb testing.TB, i sandbox.Instance, dir, name string, args ...string) *sandbox.Driver {
 	tb.Helper()
-	return driver(tb, "node", filepath.Join(dir, name), baseEnv(dir), append(NodeFlags(i), args...))
+	env := append(baseEnv(dir), "AWS_EC2_METADATA_SERVICE_ENDPOINT="+i.IMDS)
+	return driver(tb, "node", filepath.Join(dir, name), env, append(NodeFlags(i), args...))
 }
 
 // All starts controller and node in one process, on the instance, with their socket in dir/name.

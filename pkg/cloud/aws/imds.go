@@ -2,6 +2,8 @@ package aws
 
 import (
 	"context"
+	"io"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
@@ -15,6 +17,23 @@ type Identity struct {
 	Zone     string
 	Region   string
 	Type     string
+}
+
+// Interfaces counts the network interfaces that are attached to this machine now:
+// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-metadata.html, network/interfaces/macs/. It needs no
+// credentials, makes no EC2 call, and is bounded by ctx.
+func Interfaces(ctx context.Context) (int, error) {
+	const op = "read instance metadata"
+	out, err := imds.New(imds.Options{}).GetMetadata(ctx, &imds.GetMetadataInput{Path: "network/interfaces/macs/"})
+	if err != nil {
+		return 0, &fault.Error{Op: op, Kind: fault.Unavailable, Err: cause{err}, Message: "let this process reach the metadata service (IMDSv2 hop limit of at least 2 in a container network)"}
+	}
+	defer func() { _ = out.Content.Close() }() // it was read, or the error says why not
+	macs, err := io.ReadAll(io.LimitReader(out.Content, 64<<10))
+	if err != nil {
+		return 0, &fault.Error{Op: op, Kind: fault.Unavailable, Err: cause{err}, Message: "the answer broke off"}
+	}
+	return len(strings.Fields(string(macs))), nil
 }
 
 // Self asks the instance metadata service (IMDSv2) who this machine is. It needs no

@@ -1,0 +1,114 @@
+package mount
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Attached is an NVMe controller that the kernel shows.
+type Attached struct {
+	Model, Serial string
+	Points        []string // where a disk of it, or a partition, or one's device node is mounted
+}
+
+// Attached lists the NVMe controllers of this machine. It reads sysfs and the mount table only, so that no disk can make
+// it wait. A machine without NVMe has none; what goes or comes right now may be missing.
+func (b *Block) Attached() ([]Attached, error) {
+	dir := filepath.Join(b.sysfs.sysfsRoot, "class/nvme")
+	controllers, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list NVMe controllers: %w", err)
+	}
+	points, err := b.sysfs.mountPoints()
+	if err != nil {
+		return nil, err
+	}
+	var out []Attached
+	for _, c := range controllers {
+		model, errModel := os.ReadFile(filepath.Join(dir, c.Name(), "model"))
+		serial, errSerial := os.ReadFile(filepath.Join(dir, c.Name(), "serial"))
+		switch err := errors.Join(errModel, errSerial); {
+		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV):
+			continue
+		case err != nil:
+			return nil, fmt.Errorf("read NVMe controller %s: %w", c.Name(), err)
+		}
+		name := strings.TrimSpace(string(serial))
+		out = append(out, Attached{Model: strings.TrimSpace(string(model)), Serial: name, Points: points[name]})
+	}
+	return out, nil
+}
+
+// mountPoints maps serial numbers of disks to where they are mounted.
+func (s sysfs) mountPoints() (map[string][]string, error) {
+	numbers, err := s.serials()
+	if err != nil {
+		return nil, err
+	}
+	mounts, err := readTable()
+	if err != nil {
+		return nil, err
+	}
+	devices := map[devno]bool{} // file systems with device nodes that can be bound
+	var st unix.Stat_t
+	if unix.Stat(s.deviceRoot, &st) == nil {
+		devices[number(st.Dev)] = true
+	}
+	out := map[string][]string{}
+	for _, e := range mounts {
+		n, ok := e.device()
+		if devices[e.number] && diskName.MatchString(filepath.Base(e.root)) { // a raw device: what is mounted is its node
+			n, ok = deviceAt(e, true)
+		}
+		if serial := numbers[n]; ok && serial != "" {
+			out[serial] = append(out[serial], e.point)
+		}
+	}
+	return out, nil
+}
+
+// serials maps the numbers of disks and of their partitions to the disks' serial numbers.
+func (s sysfs) serials() (map[devno]string, error) {
+	dir := filepath.Join(s.sysfsRoot, "class/block")
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("list disks: %w", err)
+	}
+	out := map[devno]string{}
+	for _, e := range entries {
+		if !diskName.MatchString(e.Name()) {
+			continue
+		}
+		d, err := s.read(e.Name())
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		out[d.number] = d.serial
+		partitions, err := filepath.Glob(filepath.Join(dir, e.Name(), e.Name()+"p*", "dev"))
+		if err != nil {
+			return nil, err
+		}
+		for _, file := range partitions {
+			text, err := os.ReadFile(file)
+			if err != nil { // it goes right now
+				continue
+			}
+			if n, err := parseDevno(strings.TrimSpace(string(text))); err == nil {
+				out[n] = d.serial
+			}
+		}
+	}
+	return out, nil
+}
