@@ -14,10 +14,10 @@ GO_FOUND   = $(shell GOTOOLCHAIN=local $(GO) version 2>/dev/null | sed -n 's/^go
                echo $$v; printf '1.26\n%s\n' $$v | sort -V -C && echo ok; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test cover sanity conformance test-nvme lint fmt generate verify fuzz clean go-version
+.PHONY: help build demo test cover sanity conformance test-nvme lint fmt generate limits-table verify fuzz clean go-version
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 go-version:
 	@: $(if $(filter ok,$(lastword $(GO_FOUND))),,$(error Go >= 1.26 is needed, found $(or $(firstword $(GO_FOUND)),none); see https://go.dev/dl))
@@ -65,6 +65,9 @@ fmt: go-version $(GOLANGCI) ## format the code
 
 generate: go-version ## write docs/reference from the declarations in the code
 	@$(GO) test -tags $(TAGS) ./tests/docs -update
+
+limits-table: go-version ## write pkg/limits/table.txt from DUMP=FILE.json.gz, an answer of DescribeInstanceTypes
+	@$(GO) run ./tests/limitstable "$(DUMP)" pkg/limits/table.txt
 
 verify: generate lint ## fail if anything generated is out of date, then lint
 	@git diff --exit-code --stat -- docs/reference
