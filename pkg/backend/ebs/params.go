@@ -27,7 +27,7 @@ const (
 // Parameters declares what a StorageClass may say about EBS volumes. The names are
 // the EBS CSI driver's; aliases are BOSH's cloud_properties and REX-Ray's options.
 func Parameters() backend.Parameters {
-	return append(shape(),
+	return append(append(shape(), diskParameters()...),
 		backend.Parameter{Key: keyAutoCreate, Type: backend.Bool, Help: "Raise iopsPerGB's result to what the type needs at least, instead of failing."},
 		backend.Parameter{Key: keyAutoModify, Type: backend.Bool, Help: "Keep the ratio of iopsPerGB when the volume grows; remembered in the volume's tags."},
 		backend.Parameter{Key: keyEncrypted, Type: backend.Bool, Help: "Encrypt the volume. Without it the driver's --default-encrypted decides; an account that encrypts by default always does."},

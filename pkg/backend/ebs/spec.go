@@ -31,8 +31,8 @@ func (b *Backend) order(ctx context.Context, req volume.CreateRequest) (o order,
 		return o, err
 	}
 	o.existing, o.context = values[keyExisting], volumeContext(req.Source, values)
-	if o.existing != "" {
-		return o, nil
+	if err := standing(req, values, o.context); err != nil || o.existing != "" {
+		return o, fault.Wrap(opCreate, req.Name, asInvalid(err))
 	}
 	spec := &o.spec
 	spec.Type = values[keyType]
@@ -48,6 +48,7 @@ func (b *Backend) order(ctx context.Context, req volume.CreateRequest) (o order,
 		func() error { return b.performance(req.Name, values, from, spec) },
 		func() error { return sharing(req, spec) },
 		func() (err error) { spec.Encrypted, spec.KMSKey, err = b.encryption(values); return err },
+		func() (err error) { from.layout, err = layoutTag(req, values, from.layout, o.context); return err },
 		func() (err error) { spec.Tags, err = b.tags(values, TagVolumeName, req.Name, from.layout); return err },
 	} {
 		if err := step(); err != nil {
@@ -65,7 +66,7 @@ func (b *Backend) order(ctx context.Context, req volume.CreateRequest) (o order,
 // asInvalid makes an error without a kind one of the request.
 func asInvalid(err error) error {
 	var known *fault.Error
-	if errors.As(err, &known) {
+	if err == nil || errors.As(err, &known) {
 		return err
 	}
 	return &fault.Error{Op: "check parameters", Kind: fault.Invalid, Err: err}
