@@ -19,6 +19,7 @@ type TrueVolume struct {
 	ID          string            `json:"id"`
 	State       string            `json:"state"`
 	SizeGiB     int64             `json:"size_gib"`
+	IOPS        int32             `json:"iops"` // operations per second
 	Tags        map[string]string `json:"tags"`
 	Attachments []TrueAttachment  `json:"attachments"`
 }

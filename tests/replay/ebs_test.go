@@ -21,6 +21,8 @@ func ebsOperations() []operation {
 		{"publish", prepare(publish)},
 		{"unpublish", prepare(unpublish)},
 		{"expand", prepare(expand)},
+		{"modify", prepare(modify)},
+		{"clone", prepare(clone)},
 		{"create snapshot", prepare(createSnapshot)},
 		{"delete snapshot", prepare(deleteSnapshot)},
 		{"delete", prepare(deleteVolume)},
@@ -33,6 +35,7 @@ type ebs struct {
 	node, name string
 	volume     string // id; empty until it is made
 	snapshot   string // id; empty until it is made
+	source     string // id of the volume that it is a clone of; empty if there is none
 }
 
 func prepare(of func(context.Context, *ebs) (request, error)) func(context.Context, grpc.ClientConnInterface, *sandbox.Emulator, string) (request, error) {
@@ -50,7 +53,7 @@ func capability() *csi.VolumeCapability {
 
 func (b *ebs) createRequest() *csi.CreateVolumeRequest {
 	return &csi.CreateVolumeRequest{
-		Name: b.name, CapacityRange: &csi.CapacityRange{RequiredBytes: gib}, VolumeCapabilities: []*csi.VolumeCapability{capability()},
+		Name: b.name, CapacityRange: &csi.CapacityRange{RequiredBytes: 10 * gib}, VolumeCapabilities: []*csi.VolumeCapability{capability()},
 		Parameters: map[string]string{"type": "gp3", "encrypted": "true"},
 		AccessibilityRequirements: &csi.TopologyRequirement{Requisite: []*csi.Topology{
 			{Segments: map[string]string{"topology.kubernetes.io/zone": "us-east-1a"}},
@@ -87,8 +90,15 @@ func (b *ebs) undo(ctx context.Context, conn grpc.ClientConnInterface, _ proto.M
 	if _, err := controller.ControllerUnpublishVolume(ctx, b.unpublishRequest()); err != nil {
 		return err
 	}
-	_, err := controller.DeleteVolume(ctx, &csi.DeleteVolumeRequest{VolumeId: b.volume})
-	return err
+	for _, id := range []string{b.volume, b.source} {
+		if id == "" {
+			continue
+		}
+		if _, err := controller.DeleteVolume(ctx, &csi.DeleteVolumeRequest{VolumeId: id}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // only is the one volume that there is, if there is exactly that one.
@@ -162,15 +172,69 @@ func expand(ctx context.Context, b *ebs) (request, error) {
 	req := request{undo: b.undo, blank: func(proto.Message) {}}
 	req.send = func(ctx context.Context, conn grpc.ClientConnInterface) (proto.Message, error) {
 		return csi.NewControllerClient(conn).ControllerExpandVolume(ctx, &csi.ControllerExpandVolumeRequest{
-			VolumeId: b.volume, CapacityRange: &csi.CapacityRange{RequiredBytes: 3 * gib},
+			VolumeId: b.volume, CapacityRange: &csi.CapacityRange{RequiredBytes: 12 * gib},
 		})
 	}
 	req.once = func(_ proto.Message, truth harness.Truth) error {
 		v, err := b.only(truth)
-		if err == nil && v.SizeGiB != 3 {
+		if err == nil && v.SizeGiB != 12 {
 			err = fmt.Errorf("the volume has %d GiB", v.SizeGiB)
 		}
 		return err
+	}
+	return req, nil
+}
+
+func modify(ctx context.Context, b *ebs) (request, error) {
+	if err := b.create(ctx); err != nil {
+		return request{}, err
+	}
+	req := request{undo: b.undo, blank: func(proto.Message) {}}
+	req.send = func(ctx context.Context, conn grpc.ClientConnInterface) (proto.Message, error) {
+		return csi.NewControllerClient(conn).ControllerModifyVolume(ctx, &csi.ControllerModifyVolumeRequest{
+			VolumeId: b.volume, MutableParameters: map[string]string{"iops": "4000", "tagSpecification_1": "tier=gold"},
+		})
+	}
+	req.once = func(_ proto.Message, truth harness.Truth) error {
+		v, err := b.only(truth)
+		if err == nil && (v.IOPS != 4000 || v.Tags["tier"] != "gold") {
+			err = fmt.Errorf("the volume has %d operations per second and the tags %v", v.IOPS, v.Tags)
+		}
+		return err
+	}
+	return req, nil
+}
+
+func clone(ctx context.Context, b *ebs) (request, error) {
+	if err := b.create(ctx); err != nil {
+		return request{}, err
+	}
+	b.source, b.volume = b.volume, ""
+	asked := b.createRequest()
+	asked.Name = "clone-of-" + b.name
+	asked.VolumeContentSource = &csi.VolumeContentSource{Type: &csi.VolumeContentSource_Volume{
+		Volume: &csi.VolumeContentSource_VolumeSource{VolumeId: b.source},
+	}}
+	req := request{undo: b.undo}
+	req.send = func(ctx context.Context, conn grpc.ClientConnInterface) (proto.Message, error) {
+		return csi.NewControllerClient(conn).CreateVolume(ctx, asked)
+	}
+	req.blank = func(answer proto.Message) {
+		v := answer.(*csi.CreateVolumeResponse).GetVolume()
+		v.VolumeId, v.ContentSource, v.VolumeContext["diskbridge.io/source"] = "", nil, ""
+	}
+	req.once = func(answer proto.Message, truth harness.Truth) error {
+		b.volume = answer.(*csi.CreateVolumeResponse).GetVolume().GetVolumeId()
+		names := map[string]string{}
+		for _, v := range truth.Volumes {
+			if v.State == "available" {
+				names[v.ID] = v.Tags["CSIVolumeName"]
+			}
+		}
+		if len(truth.Volumes) != 2 || names[b.source] != b.name || names[b.volume] != asked.Name {
+			return fmt.Errorf("the volumes are not %s and its one clone", b.source)
+		}
+		return nil
 	}
 	return req, nil
 }

@@ -1,0 +1,139 @@
+package walk
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/diskbridge/diskbridge/tests/harness"
+)
+
+func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
+
+const (
+	soakVariable = "DISKBRIDGE_SOAK"      // selects the long walk; `make soak` sets it
+	seedVariable = "DISKBRIDGE_WALK_SEED" // repeats a walk
+)
+
+func TestWalk(t *testing.T) {
+	seed, total := uint64(1), 1000
+	if os.Getenv(soakVariable) != "" {
+		seed, total = uint64(time.Now().Unix()), 10000
+	}
+	if text := os.Getenv(seedVariable); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("%s: %v", seedVariable, err)
+		}
+	}
+	t.Logf("%s=%d", seedVariable, seed)
+	w := newWorld(t, seed)
+	if err := harness.SetFaults(t.Context(), w.emulator, faults()...); err != nil {
+		t.Fatal(err)
+	}
+	started := time.Now()
+	all := make([]*lane, lanes)
+	everywhere(func(i int) {
+		all[i] = newLane(w, i)
+	})
+	steps := script(seed, lanes, total)
+	everywhere(func(i int) {
+		for _, s := range steps[i] {
+			if w.failed() {
+				return
+			}
+			all[i].take(t.Context(), s)
+		}
+	})
+	w.report(t, time.Since(started))
+	if err := harness.ClearFaults(t.Context(), w.emulator); err != nil {
+		t.Fatal(err)
+	}
+	everywhere(func(i int) { all[i].leave(t.Context()) })
+	for _, text := range w.wrong[:min(3, len(w.wrong))] { // what follows from a failure says nothing new
+		t.Errorf("%s=%d: %s", seedVariable, seed, text)
+	}
+	if !t.Failed() {
+		harness.RequireEmpty(t, w.emulator)
+	}
+}
+
+// everywhere does something for all lanes at the same time.
+func everywhere(do func(lane int)) {
+	var all sync.WaitGroup
+	for i := range lanes {
+		all.Go(func() { do(i) })
+	}
+	all.Wait()
+}
+
+// report tells what was answered. A walk on which most requests fail would prove little.
+func (w *world) report(t *testing.T, took time.Duration) {
+	ok, sum := 0, 0
+	var text strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(w.counts)) {
+		n := w.counts[key]
+		sum += n
+		if strings.HasSuffix(key, " OK") {
+			ok += n
+		}
+		fmt.Fprintf(&text, "\n  %5d %s", n, key)
+	}
+	t.Logf("%d requests in %s, %d answered with OK:%s", sum, took.Round(time.Second), ok, text.String())
+	if !w.failed() && ok*10 < sum*6 {
+		t.Errorf("only %d of %d requests were answered with OK", ok, sum)
+	}
+}
+
+// leave removes through the driver all that the lane may have made. Nothing fails any more, so it must soon succeed.
+func (l *lane) leave(ctx context.Context) {
+	for tries := 0; !l.failed(); tries++ {
+		s, left := l.next(tries)
+		if !left {
+			return
+		}
+		if tries == 100 {
+			l.wrong("it cannot be cleaned up")
+			return
+		}
+		l.take(ctx, s)
+	}
+}
+
+// next is the step that brings the lane nearer to nothing.
+func (l *lane) next(tries int) (s step, left bool) {
+	s = step{driver: tries % drivers, grow: 1}
+	for slot, shot := range l.shots {
+		s.slot = slot
+		switch {
+		case shot.there == no:
+			continue
+		case l.disk.there == maybe && l.disk.source != "" && l.disk.id == "":
+			s.verb = create // while its snapshot is there
+		case shot.id == "":
+			s.verb = snapshot
+		default:
+			s.verb = removeSnapshot
+		}
+		return s, true
+	}
+	d := l.disk
+	switch {
+	case d.there == no:
+		return s, false
+	case d.id == "":
+		s.verb = create
+	case slices.Max(d.on[:]) > no:
+		s.verb = unpublishAll
+	default:
+		s.verb = remove
+	}
+	return s, true
+}
