@@ -14,7 +14,7 @@ GO_FOUND   = $(shell GOTOOLCHAIN=local $(GO) version 2>/dev/null | sed -n 's/^go
                echo $$v; printf '1.26\n%s\n' $$v | sort -V -C && echo ok; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test cover sanity conformance test-nvme lint fmt generate limits-table verify fuzz clean go-version
+.PHONY: help build demo test cover sanity conformance test-nvme soak lint fmt generate limits-table verify fuzz clean go-version
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,11 @@ cover: go-version ## run the tests and write coverage.out
 
 fuzz: go-version ## run every fuzz target for FUZZTIME (10s) each
 	@.ci/fuzz $(FUZZTIME)
+
+soak: go-version ## kill, replay and walk at random for some minutes, with eventual consistency
+	@.ci/install test
+	@$(MAKE) --no-print-directory build
+	@DISKBRIDGE_BIN=$(BIN) DISKBRIDGE_SOAK=1 $(TEST) -count=1 -timeout=7m ./tests/replay ./tests/walk
 
 lint: go-version $(GOLANGCI) ## check style, imports and the Dockerfile
 	@$(GOLANGCI) run
