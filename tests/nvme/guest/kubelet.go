@@ -84,21 +84,21 @@ func (c claim) unmount(ctx context.Context) error {
 	}
 	gone := func(context.Context) error {
 		if _, err := os.Lstat(c.target()); !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s is left after unpublish (%v)", c.target(), err)
+			return errors.Join(err, fmt.Errorf("%s is left after unpublish", c.target()))
 		}
 		return nil
 	}
 	return inOrder(ctx, unpublish, gone, unpublish, unstage, unstage)
 }
 
-// expand tells the node that the volume has that many GiB now.
-func (c claim) expand(ctx context.Context, size int64) error {
+// expand tells the node that the volume has grown.
+func (c claim) expand(ctx context.Context) error {
 	answer, err := c.node.NodeExpandVolume(ctx, &csi.NodeExpandVolumeRequest{
 		VolumeId: c.volume, VolumePath: c.target(), StagingTargetPath: c.staging(), VolumeCapability: c.capability(),
-		CapacityRange: &csi.CapacityRange{RequiredBytes: size * gib},
+		CapacityRange: &csi.CapacityRange{RequiredBytes: grownSize},
 	})
-	if err == nil && answer.GetCapacityBytes() < size*gib {
-		err = fmt.Errorf("answers %d bytes, want %d", answer.GetCapacityBytes(), size*gib)
+	if err == nil && answer.GetCapacityBytes() < grownSize {
+		err = fmt.Errorf("answers %d bytes, want %d", answer.GetCapacityBytes(), grownSize)
 	}
 	return named("expand", err)
 }

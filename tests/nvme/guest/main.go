@@ -18,7 +18,7 @@ import (
 
 const (
 	// limit bounds everything in here; the machine outside waits longer.
-	limit = 150 * time.Second
+	limit = 170 * time.Second
 	// reportDevice takes the report; the console takes logs.
 	reportDevice = "/dev/ttyS1"
 	socketDir    = "/run/csi"
@@ -130,7 +130,7 @@ func (w *world) restart(ctx context.Context) error {
 func (w *world) cleanUp(ctx context.Context) error {
 	var errs []error
 	if left, err := mountedBelow(plugins); err != nil || len(left) > 0 {
-		errs = append(errs, fmt.Errorf("still mounted: %v (%v)", left, err))
+		errs = append(errs, err, fmt.Errorf("still mounted: %v", left))
 		for i := len(left) - 1; i >= 0; i-- {
 			errs = append(errs, unix.Unmount(left[i], unix.MNT_DETACH))
 		}

@@ -130,10 +130,10 @@ func growthOf(kind, layout string) func(context.Context, *world) error {
 		if err != nil {
 			return err
 		}
-		if err := d.grow(2); err != nil {
+		if err := d.grow(); err != nil {
 			return err
 		}
-		if err := c.expand(ctx, 2); err != nil {
+		if err := c.expand(ctx); err != nil {
 			return err
 		}
 		after, err := c.total(ctx)
@@ -143,7 +143,7 @@ func growthOf(kind, layout string) func(context.Context, *world) error {
 		if grown := after - before; grown < gib*9/10 {
 			return fmt.Errorf("the file system has %d bytes more, want about %d", grown, gib)
 		}
-		return errors.Join(c.isMounted(d), c.holds("written before the growth"), c.expand(ctx, 2), c.unmount(ctx))
+		return errors.Join(c.isMounted(d), c.holds("written before the growth"), c.expand(ctx), c.unmount(ctx))
 	}
 }
 
@@ -160,10 +160,10 @@ func rawDevice(ctx context.Context, w *world) error {
 	if err := overwrite(c.target(), text); err != nil {
 		return err
 	}
-	if err := d.grow(2); err != nil {
+	if err := d.grow(); err != nil {
 		return err
 	}
-	if err := inOrder(ctx, func(ctx context.Context) error { return c.expand(ctx, 2) }, c.unmount, d.detach, d.attach, c.mount); err != nil {
+	if err := inOrder(ctx, c.expand, c.unmount, d.detach, d.attach, c.mount); err != nil {
 		return err
 	}
 	got := make([]byte, len(text))
@@ -201,7 +201,7 @@ func comesLate(ctx context.Context, w *world) error {
 		short, cancel := context.WithTimeout(ctx, shortWait/10)
 		defer cancel()
 		if err := c.stage(short); status.Code(err) != codes.Aborted {
-			return fmt.Errorf("the second call answers %v, want Aborted", err)
+			return fmt.Errorf("the second call answers %v, want Aborted", status.Convert(err))
 		}
 		return nil
 	})
@@ -222,10 +222,10 @@ func neverComes(ctx context.Context, w *world) error {
 	short, cancel := context.WithTimeout(ctx, shortWait)
 	defer cancel()
 	if err := c.stage(short); status.Code(err) != codes.DeadlineExceeded && status.Code(err) != codes.Unavailable {
-		return fmt.Errorf("stage answers %v, want DeadlineExceeded or Unavailable", err)
+		return fmt.Errorf("stage answers %v, want DeadlineExceeded or Unavailable", status.Convert(err))
 	}
 	if left, err := mountedBelow(plugins); err != nil || len(left) > 0 {
-		return fmt.Errorf("mounted: %v (%v)", left, err)
+		return errors.Join(err, fmt.Errorf("mounted: %v", left))
 	}
 	return c.unmount(ctx)
 }
@@ -254,11 +254,10 @@ func restarted(ctx context.Context, w *world) error {
 	if err := inOrder(ctx, c.mount, w.restart); err != nil {
 		return err
 	}
-	if err := errors.Join(c.isMounted(d), c.save("written without a plugin"), d.grow(2)); err != nil {
+	if err := errors.Join(c.isMounted(d), c.save("written without a plugin"), d.grow()); err != nil {
 		return err
 	}
-	grow := func(ctx context.Context) error { return c.expand(ctx, 2) }
-	if err := inOrder(ctx, c.mount, grow, w.restart, c.unmount, d.detach, d.attach, c.mount); err != nil {
+	if err := inOrder(ctx, c.mount, c.expand, w.restart, c.unmount, d.detach, d.attach, c.mount); err != nil {
 		return err
 	}
 	return errors.Join(c.isMounted(d), c.holds("written without a plugin"), c.unmount(ctx))

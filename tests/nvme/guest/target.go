@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	gib = int64(1) << 30
+	gib       = int64(1) << 30 // what a volume has at first
+	grownSize = 2 * gib
 	// ebsModel is what every EBS volume says: https://docs.aws.amazon.com/ebs/latest/userguide/nvme-ebs-volumes.html
 	ebsModel = "Amazon Elastic Block Store"
 	nvmet    = "/sys/kernel/config/nvmet"
@@ -108,7 +109,7 @@ func (d *disk) detach(ctx context.Context) error {
 	}
 	err := eventually(ctx, "no device of "+d.id, func() error {
 		if _, err := os.Stat(d.node()); !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s is still there (%v)", d.node(), err)
+			return errors.Join(err, fmt.Errorf("%s is still there", d.node()))
 		}
 		return nil
 	})
@@ -117,8 +118,8 @@ func (d *disk) detach(ctx context.Context) error {
 }
 
 // grow makes the volume larger while it is attached.
-func (d *disk) grow(size int64) error {
-	return errors.Join(os.Truncate(d.file(), size*gib), set(d.subsystem()+"/namespaces/1", "revalidate_size", "1"))
+func (d *disk) grow() error {
+	return errors.Join(os.Truncate(d.file(), grownSize), set(d.subsystem()+"/namespaces/1", "revalidate_size", "1"))
 }
 
 // delete removes a volume that is not attached.
