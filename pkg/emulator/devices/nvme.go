@@ -20,6 +20,8 @@ const (
 	model = "Amazon Elastic Block Store"
 	// rootDiskBytes is the size of the root disk that an instance shows as nvme0n1.
 	rootDiskBytes = 8 << 30
+	// rootDevno is of the major number that NVMe disks and partitions have, and the last that the kernel would give away.
+	rootDevno = "259:1048575"
 )
 
 // nvmeTree is the folder with one instance's "dev" and "sys", laid out as a Nitro instance shows them.
@@ -40,7 +42,7 @@ func (d nvmeTree) init() error {
 	if err := d.controller("nvme0", serialOf(root)); err != nil {
 		return err
 	}
-	return d.namespace("nvme0", "259:0", rootDiskBytes)
+	return d.namespace("nvme0", rootDevno, rootDiskBytes)
 }
 
 func serialOf(volumeID string) string { return strings.ReplaceAll(volumeID, "-", "") }
