@@ -17,6 +17,7 @@ func TestLimit_OfATypeAndItsAttachments(t *testing.T) {
 		{"AWS's example with an instance store disk", "m5d.xlarge", Facts{Interfaces: 3, Foreign: 1}, 23, "1 disk"},
 		{"accelerators take attachments", "g4dn.12xlarge", Facts{Interfaces: 1, Foreign: 1}, 21, "4 accelerators"},
 		{"a documented exception", "g5.48xlarge", Facts{Interfaces: 1, Foreign: 1}, 8, "exception: documented"},
+		{"eight interfaces of a large accelerated type", "trn1.32xlarge", Facts{Interfaces: 8, Foreign: 1}, 19, "exception: api"},
 		{"hardly anything is left", "d3.8xlarge", Facts{Interfaces: 1, Foreign: 1}, 2, "24 disks"},
 		{"a dedicated limit ignores interfaces", "m7i.large", Facts{Interfaces: 3, Foreign: 1}, 31, "dedicated"},
 		{"a large dedicated limit", "m7i.48xlarge", Facts{Interfaces: 15, Foreign: 1}, 127, "dedicated"},
