@@ -6,6 +6,9 @@ FUZZTIME  ?= 10s
 BIN       := $(CURDIR)/bin
 TEST      := $(GO) test -tags $(TAGS) -race -shuffle=on
 
+BENCH      = $(GO) run -tags $(TAGS) ./tests/bench -bin=$(BIN) -endpoint='$(BENCH_ENDPOINT)' -pid='$(BENCH_PID)' \
+               -emulator='$(BENCH_EMULATOR)' -out='$(BENCH_OUT)' -n='$(BENCH_N)'
+
 # Tools are Go modules, pinned here and nowhere else.
 GOLANGCI  := $(BIN)/tools/golangci-lint-v2.15.0
 
@@ -64,6 +67,15 @@ soak: go-version ## kill, replay and walk at random for some minutes, with event
 lint: go-version $(GOLANGCI) ## check style, imports and the Dockerfile
 	@$(GOLANGCI) run
 	@$(GO) test ./tests/deps -run 'TestImports|TestDockerfile'
+
+.PHONY: bench bench-throttled
+bench: go-version ## measure the driver, or another with BENCH_ENDPOINT= BENCH_PID= BENCH_EMULATOR=, into BENCH_OUT= (5 minutes)
+	@$(MAKE) --no-print-directory build
+	@$(BENCH) $(if $(BENCH_ENDPOINT),,-docs=docs/benchmarks)
+
+bench-throttled: go-version ## measure the driver under AWS's default throttles, with BENCH_N= volumes (500: 6 minutes)
+	@$(MAKE) --no-print-directory build
+	@$(BENCH) -throttled $(if $(BENCH_ENDPOINT)$(BENCH_N),,-docs=docs/benchmarks)
 
 fmt: go-version $(GOLANGCI) ## format the code
 	@$(GOLANGCI) fmt

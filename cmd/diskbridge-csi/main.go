@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -43,7 +44,14 @@ Examples:
       --node-id=i-0123456789abcdef0 --zone=us-east-1a --region=us-east-1
 `
 
+// memoryLimit keeps the Go runtime from holding on to memory that a burst of calls
+// needed for a moment; it is soft, and GOMEMLIMIT replaces it. In bytes.
+const memoryLimit = 64 << 20
+
 func main() {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Getenv("KUBERNETES_SERVICE_HOST") != "", os.Stdout, os.Stderr)
 	stop()

@@ -44,6 +44,7 @@ var layers = map[string]layer{
 	"cmd/diskbridge-csi": {ours: []string{"pkg"}, not: []string{"pkg/cpi", "pkg/emulator"}, foreign: []string{aws, grpc}, why: "it wires one front door"},
 	"cmd/diskbridge-cpi": {ours: []string{"pkg"}, not: []string{"pkg/csi", "pkg/mount", "pkg/emulator"}, foreign: []string{aws}, why: "it wires the other front door"},
 
+	"tests/bench":       {ours: []string{"cmd/diskbridge/sandbox", "pkg/emulator"}, foreign: []string{aws, csi, grpc}, why: "it measures any driver from outside"},
 	"tests/conformance": {ours: []string{"cmd/diskbridge/sandbox", "pkg/emulator"}, foreign: []string{aws}, why: "it judges the emulator by AWS's own client"},
 	"tests/nvme":        {ours: []string{"tests/nvme"}, foreign: []string{csi, grpc}, why: "it is a CSI client and sees what the kubelet sees"},
 

@@ -258,6 +258,23 @@ func (g *gate) pass(stack *middleware.Stack) error {
 			return out, meta, fmt.Errorf("%w: %w", errNotSent, err)
 		}
 		defer func() { g.leave(a, t, Throttled(err)) }()
-		return next.HandleInitialize(ctx, in)
+		apart(func() { out, meta, err = next.HandleInitialize(ctx, in) })
+		return out, meta, err
 	}), middleware.After)
+}
+
+// apart runs a function in a goroutine of its own and waits for it. The SDK needs a deep
+// stack; so only as many callers have one as requests are under way, not all that wait.
+func apart(run func()) {
+	var panicked any
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer func() { panicked = recover() }()
+		run()
+	}()
+	<-ended
+	if panicked != nil {
+		panic(panicked)
+	}
 }
