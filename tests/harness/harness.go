@@ -185,8 +185,7 @@ func Controller(tb testing.TB, e *sandbox.Emulator, dir, name string, args ...st
 // Node starts a node on the instance, with the instance's metadata service and its sockets in dir/name. It gets no credentials.
 func Node(tb testing.TB, i sandbox.Instance, dir, name string, args ...string) *sandbox.Driver {
 	tb.Helper()
-	env := append(baseEnv(dir), "AWS_EC2_METADATA_SERVICE_ENDPOINT="+i.IMDS)
-	return driver(tb, "node", filepath.Join(dir, name), env, append(NodeFlags(i), args...))
+	return driver(tb, "node", filepath.Join(dir, name), append(baseEnv(dir), i.MetadataEnv()...), append(NodeFlags(i), args...))
 }
 
 // All starts controller and node in one process, on the instance, with their socket in dir/name.

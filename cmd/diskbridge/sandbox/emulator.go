@@ -25,6 +25,11 @@ type Instance struct {
 	SysfsRoot  string `json:"sysfs_root"`
 }
 
+// MetadataEnv is the environment that lets a node ask the instance's metadata service, and no other.
+func (i Instance) MetadataEnv() []string {
+	return []string{"AWS_EC2_METADATA_SERVICE_ENDPOINT=" + i.IMDS}
+}
+
 // Region is the emulator's region.
 const Region = "us-east-1"
 
