@@ -96,6 +96,26 @@ func (a *attachments) limit(ctx context.Context) (int64, error) {
 	return answer.Volumes, nil
 }
 
+// usage is for metrics: how many volumes of this driver the kernel shows, and how many there may be.
+func (a *attachments) usage(ctx context.Context) (attached, limit int64, err error) {
+	limit, err = a.limit(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	disks, err := a.disks()
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, d := range disks {
+		if d.Model == limits.EBSModel {
+			attached++
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return attached - int64(a.count(disks).Foreign), limit, nil
+}
+
 // count tells our volumes from others.
 func (a *attachments) count(disks []mount.Attached) (f limits.Facts) {
 	ours := map[string]bool{}

@@ -51,6 +51,15 @@ func wantLimit(t *testing.T, a *attachments, want int64) {
 	}
 }
 
+// wantAttached also proves that what metrics say of the limit is what NodeGetInfo says.
+func wantAttached(t *testing.T, a *attachments, want int64) {
+	t.Helper()
+	limit, err := a.limit(t.Context())
+	if attached, shown, errUsage := a.usage(t.Context()); err != nil || errUsage != nil || attached != want || shown != limit {
+		t.Errorf("usage = %d of %d, %v, %v; want %d of %d", attached, shown, err, errUsage, want, limit)
+	}
+}
+
 // onNode makes attachments that see a node's disks.
 func onNode(n *mounttest.Node, pathRoot string) *attachments {
 	block := mount.NewBlock(mount.Config{DeviceRoot: n.DeviceRoot, SysfsRoot: n.SysfsRoot})
@@ -128,6 +137,8 @@ func TestAttachments_TwoDriversOnOneNode(t *testing.T) {
 	for range 2 {
 		wantLimit(t, ours, 24)   // 26 less two of theirs
 		wantLimit(t, theirs, 25) // 26 less one of ours
+		wantAttached(t, ours, 1)
+		wantAttached(t, theirs, 2)
 		ours, theirs = onNode(n, n.Dir), onNode(n, n.Dir)
 		theirs.owner.Driver = "ebs.csi.aws.com"
 	}

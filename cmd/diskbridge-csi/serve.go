@@ -67,7 +67,7 @@ func serve(ctx context.Context, s *config.Settings) (err error) {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, kind := range s.Kinds {
-		server := p.server(kind)
+		server := p.server(ctx, kind)
 		klog.FromContext(ctx).Info("Serving", "driver", kind.Driver, "mode", s.Mode, "socket", server.Socket, "version", version.String())
 		group.Go(func() error { return server.Serve(ctx) })
 		if s.KubeletRegistrationDir != "" {
@@ -126,7 +126,7 @@ func (p *plugin) openCloud(ctx context.Context) (closeCloud func(), err error) {
 	if p.session.Region() == "" {
 		return nil, errors.New("no AWS region is known: set --region or AWS_REGION")
 	}
-	client := ec2.New(p.session.Config(), ec2.Options{AbsenceInterval: s.AbsenceInterval})
+	client := ec2.New(p.session.Config(), ec2.Options{AbsenceInterval: s.AbsenceInterval, Recorder: p.metrics})
 	backends := map[volume.Kind]backend.Backend{}
 	for _, kind := range s.Kinds {
 		owner := backend.Owner{Driver: kind.Driver, Cluster: s.ClusterID, Tags: s.OwnerTags}
@@ -137,9 +137,11 @@ func (p *plugin) openCloud(ctx context.Context) (closeCloud func(), err error) {
 					return nil, fmt.Errorf("--tags: %w", err)
 				}
 			}
-			backends[kind.Name] = ebs.New(client, ebs.Options{
+			disks := ebs.New(client, ebs.Options{
 				Owner: owner, Encrypted: s.DefaultEncrypted, KMSKey: s.DefaultKMSKeyID, Zone: s.Zone,
 			})
+			p.metrics.WatchDetaches(kind.Driver, disks.PendingDetaches)
+			backends[kind.Name] = disks
 		}
 	}
 	p.broker = broker.New(backends)
@@ -147,7 +149,7 @@ func (p *plugin) openCloud(ctx context.Context) (closeCloud func(), err error) {
 }
 
 // server puts together what one driver name serves.
-func (p *plugin) server(kind backend.Kind) *csi.Server {
+func (p *plugin) server(ctx context.Context, kind backend.Kind) *csi.Server {
 	s := p.settings
 	out := &csi.Server{
 		Identity: &csi.Identity{
@@ -162,6 +164,7 @@ func (p *plugin) server(kind backend.Kind) *csi.Server {
 	}
 	if s.Mode.Node() {
 		attached := newAttachments(s, kind.Driver, p.stager)
+		p.metrics.WatchNode(kind.Driver, func() (int64, int64, error) { return attached.usage(ctx) })
 		out.Node = csi.NewNode(csi.Node{
 			ID: s.NodeID, Topology: volume.Topology{Zone: s.Zone}, ZoneKeys: kind.ZoneKeys[kind.Driver], MaxVolumes: attached.limit,
 			DefaultFSType: s.DefaultFSType, PathRoot: s.PathRoot, Stager: attached,

@@ -9,25 +9,23 @@ import (
 
 // Metrics counts RPCs and AWS requests. It is safe for concurrent use.
 type Metrics struct {
-	registry *prometheus.Registry
-	rpcs     *prometheus.HistogramVec
-	aws      *prometheus.HistogramVec
+	registry  *prometheus.Registry
+	rpcs      *prometheus.HistogramVec
+	aws       *prometheus.HistogramVec
+	errors    *prometheus.CounterVec
+	throttles *prometheus.CounterVec
+	batches   *prometheus.HistogramVec
 }
 
 // NewMetrics makes the metrics on a registry of their own.
 func NewMetrics() *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
-		rpcs: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "diskbridge_csi_request_duration_seconds", Help: "Time from a CSI request to its answer.",
-			Buckets: prometheus.ExponentialBuckets(0.005, 2, 15),
-		}, []string{"driver", "method", "code"}),
-		aws: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "diskbridge_aws_request_duration_seconds", Help: "Time of each request to AWS, retries counted one by one; code is empty for success.",
-			Buckets: prometheus.ExponentialBuckets(0.01, 2, 12),
-		}, []string{"service", "operation", "code"}),
+		rpcs:     rpcDuration().histogram(), aws: awsDuration().histogram(), errors: awsErrors().counter(),
+		throttles: awsThrottles().counter(), batches: batchKeys().histogram(),
 	}
-	m.registry.MustRegister(m.rpcs, m.aws, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(m.rpcs, m.aws, m.errors, m.throttles, m.batches,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
@@ -36,7 +34,63 @@ func (m *Metrics) RPC(driver, method, code string, took time.Duration) {
 	m.rpcs.WithLabelValues(driver, method, code).Observe(took.Seconds())
 }
 
-// AWSRequest counts one request to AWS.
-func (m *Metrics) AWSRequest(service, operation, code string, took time.Duration) {
-	m.aws.WithLabelValues(service, operation, code).Observe(took.Seconds())
+// AWSRequest counts one request to AWS. code is "" for success; throttled says that
+// AWS refused the request for its rate.
+func (m *Metrics) AWSRequest(service, operation, code string, throttled bool, took time.Duration) {
+	outcome := "ok"
+	switch {
+	case throttled:
+		outcome = "throttled"
+		m.throttles.WithLabelValues(service, operation).Inc()
+	case code != "":
+		outcome = "error"
+		m.errors.WithLabelValues(service, operation, code).Inc()
+	}
+	m.aws.WithLabelValues(service, operation, outcome).Observe(took.Seconds())
+}
+
+// Batch counts one batched read and its keys.
+func (m *Metrics) Batch(name string, keys int) {
+	m.batches.WithLabelValues(name).Observe(float64(keys))
+}
+
+// WatchDetaches shows how many detachments of a driver are pending and since when the
+// oldest is. read is asked at each scrape.
+func (m *Metrics) WatchDetaches(driver string, read func() (pending int, oldest time.Duration)) {
+	m.registry.MustRegister(pair{driver, pendingDetaches().desc(), oldestDetach().desc(), func() (float64, float64, error) {
+		pending, oldest := read()
+		return float64(pending), oldest.Seconds(), nil
+	}})
+}
+
+// WatchNode shows how many volumes of a driver are attached to this node, and how many
+// it takes. read is asked at each scrape; where it fails, the metrics are absent.
+func (m *Metrics) WatchNode(driver string, read func() (attached, limit int64, err error)) {
+	m.registry.MustRegister(pair{driver, nodeAttached().desc(), nodeLimit().desc(), func() (float64, float64, error) {
+		attached, limit, err := read()
+		return float64(attached), float64(limit), err
+	}})
+}
+
+// pair is two gauges of one driver that are read together.
+type pair struct {
+	driver        string
+	first, second *prometheus.Desc
+	read          func() (float64, float64, error)
+}
+
+var _ prometheus.Collector = pair{}
+
+// Describe sends nothing, so that each driver can have a pair: the values are checked
+// when they are gathered.
+func (p pair) Describe(chan<- *prometheus.Desc) {}
+
+// Collect reads the two values.
+func (p pair) Collect(out chan<- prometheus.Metric) {
+	first, second, err := p.read()
+	if err != nil {
+		return
+	}
+	out <- prometheus.MustNewConstMetric(p.first, prometheus.GaugeValue, first, p.driver)
+	out <- prometheus.MustNewConstMetric(p.second, prometheus.GaugeValue, second, p.driver)
 }

@@ -50,7 +50,13 @@ func get(t *testing.T, url string) (status int, body string) {
 func TestServe_MetricsHealthAndReadiness(t *testing.T) {
 	m := observe.NewMetrics()
 	m.RPC("ebs.csi.diskbridge.io", "CreateVolume", "OK", 20*time.Millisecond)
-	m.AWSRequest("EC2", "CreateVolume", "RequestLimitExceeded", time.Millisecond)
+	m.AWSRequest("EC2", "CreateVolume", "RequestLimitExceeded", true, time.Millisecond)
+	m.AWSRequest("EC2", "CreateVolume", "InvalidParameterValue", false, time.Millisecond)
+	m.AWSRequest("EC2", "CreateVolume", "", false, time.Millisecond)
+	m.Batch("volumes", 7)
+	m.WatchDetaches("ebs.csi.diskbridge.io", func() (int, time.Duration) { return 2, 90 * time.Second })
+	m.WatchNode("ebs.csi.diskbridge.io", func() (int64, int64, error) { return 3, 26, nil })
+	m.WatchNode("s3.csi.diskbridge.io", func() (int64, int64, error) { return 9, 9, errors.New("no sysfs") })
 	addr := freePort(t)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -66,11 +72,30 @@ func TestServe_MetricsHealthAndReadiness(t *testing.T) {
 	_, body := get(t, "http://"+addr+"/metrics")
 	for _, want := range []string{
 		`diskbridge_csi_request_duration_seconds_count{code="OK",driver="ebs.csi.diskbridge.io",method="CreateVolume"} 1`,
-		`diskbridge_aws_request_duration_seconds_count{code="RequestLimitExceeded",operation="CreateVolume",service="EC2"} 1`,
+		`diskbridge_aws_request_duration_seconds_count{operation="CreateVolume",outcome="throttled",service="EC2"} 1`,
+		`diskbridge_aws_request_duration_seconds_count{operation="CreateVolume",outcome="error",service="EC2"} 1`,
+		`diskbridge_aws_request_duration_seconds_count{operation="CreateVolume",outcome="ok",service="EC2"} 1`,
+		`diskbridge_aws_requests_throttled_total{operation="CreateVolume",service="EC2"} 1`,
+		`diskbridge_aws_request_errors_total{code="InvalidParameterValue",operation="CreateVolume",service="EC2"} 1`,
+		`diskbridge_aws_batch_keys_sum{batch="volumes"} 7`,
+		`diskbridge_pending_detaches{driver="ebs.csi.diskbridge.io"} 2`,
+		`diskbridge_pending_detach_oldest_seconds{driver="ebs.csi.diskbridge.io"} 90`,
+		`diskbridge_node_attached_volumes{driver="ebs.csi.diskbridge.io"} 3`,
+		`diskbridge_node_attach_limit_volumes{driver="ebs.csi.diskbridge.io"} 26`,
 		"process_resident_memory_bytes",
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("metrics lack %s", want)
+		}
+	}
+	for _, m := range observe.Declared() {
+		if !strings.Contains(body, "\n# TYPE "+m.Name+" "+m.Type+"\n") {
+			t.Errorf("%s is declared as a %s, and not answered so", m.Name, m.Type)
+		}
+	}
+	for _, unwanted := range []string{`code="RequestLimitExceeded"`, "s3.csi.diskbridge.io"} {
+		if strings.Contains(body, unwanted) {
+			t.Errorf("metrics have %s: a throttle is no error, and what cannot be read is absent", unwanted)
 		}
 	}
 	stop()

@@ -72,8 +72,7 @@ func (p *Plugin) Serve(ctx context.Context) error {
 			return err
 		}
 		if err != nil {
-			p.fail(err.Error())
-			klog.FromContext(ctx).Error(err, "Registration with kubelet failed; trying again", "driver", p.opts.Driver)
+			klog.FromContext(ctx).Error(p.fail(err.Error()), "Registration with kubelet failed; trying again", "driver", p.opts.Driver)
 		}
 		if !p.pause(ctx) {
 			return nil

@@ -40,6 +40,7 @@ func TestReference_IsUpToDate(t *testing.T) {
 		"options.md":    options,
 		"parameters.md": parameters,
 		"errors.md":     errorsPage,
+		"metrics.md":    metricsPage,
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(harness.Root(t), "docs", "reference", name)

@@ -46,6 +46,8 @@ type Backend struct {
 	tokens  *tokenMemory
 	waits   waits
 	changes *changes
+	// detaches is only looked at by PendingDetaches.
+	detaches *detaches
 
 	zones sync.Mutex
 	known []ec2.Zone
@@ -65,7 +67,7 @@ func New(api API, opts Options) *Backend {
 	if opts.StuckAfter == 0 {
 		opts.StuckAfter = 90 * time.Second
 	}
-	return &Backend{api: api, opts: opts, devices: newDeviceNames(), tokens: newTokenMemory(time.Now()), waits: newWaits(), changes: newChanges()}
+	return &Backend{api: api, opts: opts, devices: newDeviceNames(), tokens: newTokenMemory(time.Now()), waits: newWaits(), changes: newChanges(), detaches: newDetaches()}
 }
 
 // Probe asks EC2 for the zones once; later it answers from memory.

@@ -87,6 +87,7 @@ func (b *Backend) detach(ctx context.Context, v ec2.Volume, node string) error {
 // its absence counts only after the interval in which EC2 may show the past.
 func (b *Backend) awaitDetached(ctx context.Context, op, id, node string, seen bool) error {
 	start, state, force := time.Now(), "", lastResort{}
+	b.detaches.begin(id, node, start)
 	err := b.waits.detached.Poll(ctx, func(ctx context.Context) (bool, error) {
 		now, err := b.attachmentState(ctx, id, node)
 		if fault.Is(err, fault.Unavailable) {
@@ -105,6 +106,9 @@ func (b *Backend) awaitDetached(ctx context.Context, op, id, node string, seen b
 		}
 		return false, err
 	})
+	if err == nil {
+		b.detaches.end(id, node)
+	}
 	if err != nil && ctx.Err() != nil {
 		return fault.New(fault.Pending, op, id, "EC2 still shows the attachment to %s as %q; "+
 			"if this lasts, the node holds the device: unmount it there, or stop the instance", node, state)

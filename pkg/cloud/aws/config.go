@@ -22,9 +22,10 @@ type Options struct {
 }
 
 // Recorder is told of every request that was sent to AWS, retries included.
-// code is AWS's error code, "" for success.
+// code is AWS's error code, NoAnswer where it sent none, and "" for success; throttled
+// says that AWS refused the request for its rate.
 type Recorder interface {
-	AWSRequest(service, operation, code string, took time.Duration)
+	AWSRequest(service, operation, code string, throttled bool, took time.Duration)
 }
 
 // Session is a loaded configuration and what was learned while using it.

@@ -23,11 +23,19 @@ func (s *Session) watch(recorder Recorder) func(*middleware.Stack) error {
 			}
 		}
 		if recorder != nil {
-			recorder.AWSRequest(awsmiddleware.GetServiceID(ctx), awsmiddleware.GetOperationName(ctx), code(err), time.Since(start))
+			recorder.AWSRequest(awsmiddleware.GetServiceID(ctx), awsmiddleware.GetOperationName(ctx), told(err), Throttled(err), time.Since(start))
 		}
 		return out, meta, err
 	})
 	return func(stack *middleware.Stack) error {
 		return stack.Deserialize.Add(step, middleware.Before)
 	}
+}
+
+// told is the error's code for a Recorder.
+func told(err error) string {
+	if c := code(err); c != "" || err == nil {
+		return c
+	}
+	return "NoAnswer"
 }

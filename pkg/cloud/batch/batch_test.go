@@ -295,3 +295,16 @@ func BenchmarkBatcher_Get(b *testing.B) {
 		}
 	})
 }
+
+func TestBatcher_ObserveIsToldOfEachCall(t *testing.T) {
+	var sizes []int // written before the call whose answer is awaited
+	b := batch.New(func(_ context.Context, keys []string) (map[string]string, error) {
+		return map[string]string{keys[0]: "value of " + keys[0]}, nil
+	}, batch.Options{Observe: func(keys int) { sizes = append(sizes, keys) }})
+	defer b.Close()
+	mustGet(t, b, "a")
+	mustGet(t, b, "b")
+	if len(sizes) != 2 || sizes[0] != 1 || sizes[1] != 1 {
+		t.Errorf("it was told of %v, want two calls of one key each", sizes)
+	}
+}

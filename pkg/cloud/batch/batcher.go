@@ -16,11 +16,12 @@ type Fetch[K comparable, V any] func(ctx context.Context, keys []K) (map[K]V, er
 
 // Options shape a Batcher; zero values mean the defaults.
 type Options struct {
-	MaxKeys     int           // keys per call; default 200, EC2's limit of values per filter
-	MaxCalls    int           // calls in flight; default 4
-	Gap         time.Duration // how long a key waits for company, so that callers who wake together share a call; default 3 ms
-	Patience    time.Duration // how long new keys wait for a running call before they go out beside it; default 500 ms
-	CallTimeout time.Duration // bound of one call; default 30 s
+	MaxKeys     int            // keys per call; default 200, EC2's limit of values per filter
+	MaxCalls    int            // calls in flight; default 4
+	Gap         time.Duration  // how long a key waits for company, so that callers who wake together share a call; default 3 ms
+	Patience    time.Duration  // how long new keys wait for a running call before they go out beside it; default 500 ms
+	CallTimeout time.Duration  // bound of one call; default 30 s
+	Observe     func(keys int) // told of each call before it is made; may be nil
 }
 
 // Batcher shares calls between callers. An idle batcher asks as good as at once
@@ -163,6 +164,9 @@ func (b *Batcher[K, V]) start(batch map[K][]chan answer[V]) {
 		keys := make([]K, 0, len(batch))
 		for k := range batch {
 			keys = append(keys, k)
+		}
+		if b.opts.Observe != nil {
+			b.opts.Observe(len(keys))
 		}
 		ctx, cancel := context.WithTimeout(b.ctx, b.opts.CallTimeout)
 		values, err := b.fetch(ctx, keys)

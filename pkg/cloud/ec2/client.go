@@ -24,6 +24,14 @@ type Options struct {
 	// AbsenceInterval replaces the constant of that name; only for emulators whose
 	// clock runs faster. Zero means the constant.
 	AbsenceInterval time.Duration
+	// Recorder is told of every batched read; may be nil.
+	Recorder Recorder
+}
+
+// Recorder is told of every batched read: what is asked for and how many keys (ids, or
+// values of a tag) share the call.
+type Recorder interface {
+	Batch(name string, keys int)
 }
 
 // Client calls EC2. It is safe for concurrent use; Close it to end its batchers.
@@ -49,13 +57,20 @@ func New(cfg sdkaws.Config, opts Options) *Client {
 	if c.interval <= 0 {
 		c.interval = AbsenceInterval
 	}
-	c.volumes = batch.New(c.fetchVolumes, batch.Options{})
-	c.volumesNamed = batch.New(c.fetchVolumesNamed, batch.Options{})
-	c.instances = batch.New(c.fetchInstances, batch.Options{})
-	c.snapshots = batch.New(c.fetchSnapshots, batch.Options{})
-	c.snapshotsNamed = batch.New(c.fetchSnapshotsNamed, batch.Options{})
-	c.modifications = batch.New(c.fetchModifications, batch.Options{})
+	c.volumes = batch.New(c.fetchVolumes, opts.batch("volumes"))
+	c.volumesNamed = batch.New(c.fetchVolumesNamed, opts.batch("volumes_by_tag"))
+	c.instances = batch.New(c.fetchInstances, opts.batch("instances"))
+	c.snapshots = batch.New(c.fetchSnapshots, opts.batch("snapshots"))
+	c.snapshotsNamed = batch.New(c.fetchSnapshotsNamed, opts.batch("snapshots_by_tag"))
+	c.modifications = batch.New(c.fetchModifications, opts.batch("modifications"))
 	return c
+}
+
+func (o Options) batch(name string) batch.Options {
+	if o.Recorder == nil {
+		return batch.Options{}
+	}
+	return batch.Options{Observe: func(keys int) { o.Recorder.Batch(name, keys) }}
 }
 
 // Close ends the batchers and waits for their calls.
