@@ -32,7 +32,6 @@ var skips = []struct {
 	{"GetCapacity not supported", 1, "EC2 does not tell how much capacity a zone has left"},
 	{"ControllerPublishVolume.readonly field not supported", 1, "EC2 cannot attach read-only; the node mounts read-only"},
 	{"SNAPSHOT_ACCESSIBILITY_CONSTRAINTS not supported", 1, "EBS snapshots belong to the region, not to a zone"},
-	{"Service does not have single node multi writer capability", 1, "the node half does not announce it yet"},
 	{"GetSnapshot not supported", 3, "not built yet, and no sidecar calls it: ListSnapshots takes an id"},
 	{"GroupControllerService not supported", 6, "not built yet: group snapshots"},
 	{"ControllerGetVolumeHealth not supported", 2, "not built yet, and no sidecar calls it: volume health"},
