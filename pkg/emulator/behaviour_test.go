@@ -241,7 +241,7 @@ func TestServer_manyCallersAtOnce(t *testing.T) {
 				}),
 				retry(func() error { return c.attach(id, instance, name) }),
 				retry(func() error { return c.modify(id, size(20)) }),
-				c.detach(id, instance),
+				retry(func() error { return c.detach(id, instance) }),
 				func() error {
 					for {
 						if err := retry(func() error { return c.deleteVolume(id) }); code(err) != "VolumeInUse" {

@@ -88,15 +88,17 @@ func TestPublish_WhatEC2WouldRefuse(t *testing.T) {
 	check("the attach limit", v.Handle, c.node(0), fault.Limit, c.node(0))
 }
 
-func TestPublish_ABlankDiskOfBOSHIsMarkedRawFirst(t *testing.T) {
-	c := instant(t)
-	b := c.backend()
-	id := c.foreign(map[string]string{ebs.TagLayout: "blank"})
-	if _, err := publish(t, b, id, c.node(0)); err != nil {
-		t.Fatal(err)
-	}
-	if layout := c.State().Volumes[0].Tags[ebs.TagLayout]; layout != "raw" {
-		t.Errorf("layout tag %q", layout)
+func TestPublish_ABlankDiskIsMarkedBeforeAnythingCanWriteToIt(t *testing.T) {
+	for context, want := range map[string]string{"": "raw", "raw": "raw", "bosh": "bosh"} {
+		c := instant(t)
+		b := c.backend()
+		id := c.foreign(map[string]string{ebs.TagLayout: "blank"})
+		_, err := b.Publish(t.Context(), volume.PublishRequest{
+			Handle: id, Node: c.node(0), Capability: writer, Context: map[string]string{volume.ContextLayout: context},
+		})
+		if layout := c.State().Volumes[0].Tags[ebs.TagLayout]; err != nil || layout != want {
+			t.Errorf("context layout %q: tag %q, %v; want %q", context, layout, err, want)
+		}
 	}
 }
 

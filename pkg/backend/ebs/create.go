@@ -196,6 +196,8 @@ func unfit(v ec2.Volume, req volume.CreateRequest, spec ec2.VolumeSpec) string {
 		return fmt.Sprintf("it was made from snapshot %q, not %q", v.Snapshot, spec.Snapshot)
 	case v.Source != spec.Source:
 		return fmt.Sprintf("it was cloned from volume %q, not %q", v.Source, spec.Source)
+	case differ(v.Tags[TagLayout], spec.Tags[TagLayout]):
+		return fmt.Sprintf("its layout is %s, not %s", v.Tags[TagLayout], spec.Tags[TagLayout])
 	case spec.MultiAttach && !v.MultiAttach:
 		return "it cannot be attached to several nodes"
 	case spec.Encrypted && !v.Encrypted:
@@ -205,6 +207,9 @@ func unfit(v ec2.Volume, req volume.CreateRequest, spec ec2.VolumeSpec) string {
 	}
 	return ""
 }
+
+// differ compares where both are known.
+func differ(is, want string) bool { return is != "" && want != "" && is != want }
 
 func reachable(v ec2.Volume, r volume.Requirement) bool {
 	if len(r.Requisite) == 0 {

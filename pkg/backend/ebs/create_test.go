@@ -265,3 +265,14 @@ func TestCreateSnapshot_AskedAgainBeforeEC2ShowsItIsOneSnapshot(t *testing.T) {
 		}
 	}
 }
+
+func TestCreate_AnotherLayoutUnderTheNameIsAConflict(t *testing.T) {
+	c := instant(t)
+	b := c.backend()
+	mustCreate(t, b, "v")
+	req := request("v", 1)
+	req.Parameters = map[string]string{"layout": "bosh"}
+	if _, err := b.Create(t.Context(), req); !fault.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "its layout is raw, not bosh") {
+		t.Errorf("Create = %v", err)
+	}
+}

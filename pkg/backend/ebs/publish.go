@@ -45,8 +45,12 @@ func (b *Backend) Publish(ctx context.Context, req volume.PublishRequest) (map[s
 			return nil, err
 		}
 	}
-	if v.Tags[TagLayout] == layoutBlank {
-		if err := b.api.CreateTags(ctx, v.ID, map[string]string{TagLayout: layoutRaw}); err != nil {
+	if v.Tags[TagLayout] == layoutBlank { // the node is about to write: say what
+		layout := layoutRaw
+		if req.Context[volume.ContextLayout] == string(volume.LayoutBosh) {
+			layout = string(volume.LayoutBosh)
+		}
+		if err := b.api.CreateTags(ctx, v.ID, map[string]string{TagLayout: layout}); err != nil {
 			return nil, fault.Wrap(opPublish, v.ID, err)
 		}
 	}

@@ -129,7 +129,7 @@ func (b *Backend) forceWhereDown(ctx context.Context, id, node string, f *lastRe
 	inst, found, err := b.api.Instance(ctx, node)
 	if err != nil || !found || !inst.Down() {
 		f.downSince = time.Time{}
-		return nil // asked again at the next poll
+		return nil //nolint:nilerr // asked again at the next poll
 	}
 	if f.downSince.IsZero() {
 		f.downSince = time.Now()
