@@ -143,7 +143,7 @@ func (a *awsSide) follow(ctx context.Context, each func(emulator.Event)) (ended 
 	if err != nil {
 		return nil, err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := http.DefaultClient.Do(req) //nolint:bodyclose // closed by the reader, or below
 	if err != nil {
 		return nil, err
 	}

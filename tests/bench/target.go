@@ -75,7 +75,7 @@ func (t *target) start(ctx context.Context, set settings, dir string, seed int) 
 		if err != nil {
 			return err
 		}
-		t.owns(e.Stop)
+		t.owns(e.Stop) //nolint:contextcheck // what is started is stopped also when the context has ended
 		*side = newAWSSide(e.Endpoint)
 	}
 	env = append(env, (&sandbox.Emulator{Endpoint: t.aws.control.Endpoint}).CloudEnv()...)
@@ -83,7 +83,7 @@ func (t *target) start(ctx context.Context, set settings, dir string, seed int) 
 	if err != nil {
 		return err
 	}
-	t.owns(d.Stop)
+	t.owns(d.Stop) //nolint:contextcheck // as above
 	t.conn, t.pid = d.Conn, d.PID()
 	return nil
 }
