@@ -225,6 +225,16 @@ func TestRhythm_LearnsHowLongItTakes(t *testing.T) {
 	})
 }
 
+func TestRhythm_OneLongWaitDoesNotMakeTheNextOneLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := batch.NewTempo().Rhythm(800 * time.Millisecond)
+		polls(t, r, 1200*time.Millisecond)
+		if _, late := polls(t, r, 850*time.Millisecond); late > 130*time.Millisecond {
+			t.Errorf("the end of the second wait was seen %s late", late)
+		}
+	})
+}
+
 func TestTempo_AnInstantCloudIsAskedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fast, slow := batch.NewTempo(), batch.NewTempo()

@@ -74,6 +74,10 @@ type Rhythm struct {
 // after so many others.
 const memory = 32
 
+// enough is how many waits say that a cloud is slower than usual: the next wait can be
+// shorter than the only one that was seen.
+const enough = 8
+
 // Poll is as the function Poll, but it asks first when the wait may be over.
 func (r *Rhythm) Poll(ctx context.Context, ask func(context.Context) (done bool, err error)) error {
 	start := time.Now()
@@ -109,7 +113,11 @@ func (r *Rhythm) first() time.Duration {
 	if len(r.took) == 0 {
 		return r.usual
 	}
-	return max(0, slices.Min(r.took)-tick/2)
+	first := max(0, slices.Min(r.took)-tick/2)
+	if len(r.took) < enough {
+		return min(first, r.usual)
+	}
+	return first
 }
 
 // learn notes how long a wait took. What was over at the first question may have
