@@ -13,7 +13,9 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 )
 
 const (
@@ -106,10 +108,15 @@ type world struct {
 	disks    []*disk
 }
 
-// ready waits until the plugin serves.
+// ready waits until the plugin serves. A call may still meet the connection to a plugin
+// that was killed, and then says Unavailable.
 func (w *world) ready(ctx context.Context) error {
-	_, err := w.identity.Probe(ctx, &csi.ProbeRequest{}, grpc.WaitForReady(true))
-	return named("wait until it is ready", err)
+	for {
+		_, err := w.identity.Probe(ctx, &csi.ProbeRequest{}, grpc.WaitForReady(true))
+		if status.Code(err) != codes.Unavailable || ctx.Err() != nil {
+			return named("wait until it is ready", err)
+		}
+	}
 }
 
 // restart kills the plugin, with no time to say goodbye, and starts another.
