@@ -183,7 +183,7 @@ func (s *site) discover(op operation) (proto.Message, []point) {
 }
 
 // killAt kills the driver at the point while it performs the operation, and repeats the request to a new process.
-// reached is false where the operation made fewer calls this time, which only reads may do.
+// reached is false where the operation repeated a call less often this time: how often depends on what EC2 shows when.
 func (s *site) killAt(op operation, p point, plain proto.Message) (reached bool) {
 	req := s.prepare(op)
 	s.must(harness.SetFaults(s.t.Context(), s.emulator, harness.Fault{Operation: p.action, Nth: p.n, Effect: p.effect}))
@@ -207,7 +207,7 @@ func (s *site) killAt(op operation, p point, plain proto.Message) (reached bool)
 			return nil
 		})
 		s.start()
-	} else if p.n == 1 || !isRead(p.action) {
+	} else if p.n == 1 {
 		s.t.Errorf("%s: the operation did not make this call", p)
 	}
 	s.must(harness.ClearFaults(s.t.Context(), s.emulator))

@@ -147,7 +147,7 @@ func (l *lane) legal(s step) step {
 	if d.id == "" && s.verb != create && s.verb != list && s.verb != removeSnapshot && s.verb != snapshot {
 		s = alone(create)
 	}
-	if s.verb == snapshot && d.id == "" && shot.name == "" {
+	if s.verb == snapshot && d.id == "" && shot.there == no {
 		s = alone(create)
 	}
 	return s

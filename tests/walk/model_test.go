@@ -17,12 +17,18 @@ func transient(c codes.Code) bool {
 
 // judge compares answers with the model, and the model learns from them.
 func (l *lane) judge(outcomes []outcome) {
-	for i, o := range outcomes {
-		rival := verb("")
+	rivalOf := func(i int) verb {
 		if len(outcomes) == 2 {
-			rival = outcomes[1-i].verb
+			return outcomes[1-i].verb
 		}
-		if o.code != codes.OK && !transient(o.code) && !l.mayRefuse(o, rival) {
+		return ""
+	}
+	may := make([]bool, len(outcomes)) // by what was true before any of the requests
+	for i, o := range outcomes {
+		may[i] = o.code == codes.OK || transient(o.code) || l.mayRefuse(o, rivalOf(i))
+	}
+	for i, o := range outcomes {
+		if !may[i] && !l.mayRefuse(o, rivalOf(i)) {
 			l.wrong("%s must not be answered with %s: %v", o.verb, o.code, o.err)
 		}
 		learn := map[verb]func(outcome){

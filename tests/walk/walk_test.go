@@ -23,9 +23,9 @@ const (
 )
 
 func TestWalk(t *testing.T) {
-	seed, total := uint64(1), 1000
-	if os.Getenv(soakVariable) != "" {
-		seed, total = uint64(time.Now().Unix()), 10000
+	seed, total, lanes := uint64(1), 1000, 16
+	if os.Getenv(soakVariable) != "" { // lanes mostly wait for AWS: more of them take no longer
+		seed, total, lanes = uint64(time.Now().Unix()), 10000, 64
 	}
 	if text := os.Getenv(seedVariable); text != "" {
 		var err error
@@ -34,29 +34,29 @@ func TestWalk(t *testing.T) {
 		}
 	}
 	t.Logf("%s=%d", seedVariable, seed)
-	w := newWorld(t, seed)
+	w := newWorld(t, seed, lanes)
 	if err := harness.SetFaults(t.Context(), w.emulator, faults()...); err != nil {
 		t.Fatal(err)
 	}
 	started := time.Now()
-	all := make([]*lane, lanes)
-	everywhere(func(i int) {
-		all[i] = newLane(w, i)
-	})
+	var all []*lane
+	for i := range lanes {
+		all = append(all, newLane(w, i))
+	}
 	steps := script(seed, lanes, total)
-	everywhere(func(i int) {
-		for _, s := range steps[i] {
+	everywhere(all, func(l *lane) {
+		for _, s := range steps[l.number] {
 			if w.failed() {
 				return
 			}
-			all[i].take(t.Context(), s)
+			l.take(t.Context(), s)
 		}
 	})
 	w.report(t, time.Since(started))
 	if err := harness.ClearFaults(t.Context(), w.emulator); err != nil {
 		t.Fatal(err)
 	}
-	everywhere(func(i int) { all[i].leave(t.Context()) })
+	everywhere(all, func(l *lane) { l.leave(t.Context()) })
 	for _, text := range w.wrong[:min(3, len(w.wrong))] { // what follows from a failure says nothing new
 		t.Errorf("%s=%d: %s", seedVariable, seed, text)
 	}
@@ -66,10 +66,10 @@ func TestWalk(t *testing.T) {
 }
 
 // everywhere does something for all lanes at the same time.
-func everywhere(do func(lane int)) {
+func everywhere(lanes []*lane, do func(*lane)) {
 	var all sync.WaitGroup
-	for i := range lanes {
-		all.Go(func() { do(i) })
+	for _, l := range lanes {
+		all.Go(func() { do(l) })
 	}
 	all.Wait()
 }
