@@ -86,7 +86,7 @@ func (b *Backend) detach(ctx context.Context, v ec2.Volume, node string) error {
 // attachment. seen says that it was shown, or that EC2 itself denied it; otherwise
 // its absence counts only after the interval in which EC2 may show the past.
 func (b *Backend) awaitDetached(ctx context.Context, op, id, node string, seen bool) error {
-	start, state, force := time.Now(), "", lastResort{}
+	start, state, force := time.Now(), ec2.Detaching, lastResort{} // EC2 was asked for it
 	b.detaches.begin(id, node, start)
 	err := b.waits.detached.Poll(ctx, func(ctx context.Context) (bool, error) {
 		now, err := b.attachmentState(ctx, id, node)
@@ -108,6 +108,9 @@ func (b *Backend) awaitDetached(ctx context.Context, op, id, node string, seen b
 	})
 	if err == nil {
 		b.detaches.end(id, node)
+	}
+	if err != nil && ctx.Err() != nil && state == "" {
+		return notVisibleYet(op, id)
 	}
 	if err != nil && ctx.Err() != nil {
 		return fault.New(fault.Pending, op, id, "EC2 still shows the attachment to %s as %q; "+
