@@ -29,12 +29,17 @@ type Handle struct {
 	Root        string // volume id, file system id or bucket
 	Path        string // EFS: "/dir"; S3: "prefix/"; otherwise empty
 	AccessPoint string // EFS only: "fsap-…"
+	// OnDelete and Digest belong to an EFS directory that was made for a claim: what
+	// becomes of it, and [Directory.Digest].
+	OnDelete OnDelete
+	Digest   string
 }
 
 var (
 	volumeID     = regexp.MustCompile(`^vol-[0-9a-f]{8}([0-9a-f]{9})?$`)
 	fileSystemID = regexp.MustCompile(`^fs-[0-9a-f]{8}([0-9a-f]{9})?$`)
 	accessPoint  = regexp.MustCompile(`^fsap-[0-9a-f]{8}([0-9a-f]{9})?$`)
+	made         = regexp.MustCompile(`^(.*)#(delete|retain|archive)\.([0-9a-f]{16})$`)
 	bucketName   = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 )
 
@@ -61,6 +66,9 @@ func ParseHandle(s string) (Handle, error) {
 func parseEFS(s string) (Handle, error) {
 	root, rest, _ := strings.Cut(s, ":")
 	h := Handle{Kind: EFS, Root: root}
+	if m := made.FindStringSubmatch(rest); m != nil && strings.HasPrefix(rest, "/") {
+		rest, h.OnDelete, h.Digest = m[1], OnDelete(m[2]), m[3]
+	}
 	if !fileSystemID.MatchString(root) {
 		return Handle{}, fmt.Errorf("handle %q: an EFS file system id is fs- and 8 or 17 hexadecimal digits", s)
 	}
@@ -120,6 +128,8 @@ func (h Handle) String() string {
 		return "s3://" + h.Root
 	case h.AccessPoint != "":
 		return h.Root + "::" + h.AccessPoint
+	case h.Digest != "":
+		return h.Root + ":" + h.Path + "#" + string(h.OnDelete) + "." + h.Digest
 	case h.Path != "":
 		return h.Root + ":" + h.Path
 	default:

@@ -21,13 +21,15 @@ func ExampleParseHandle() {
 
 func TestParseHandle(t *testing.T) {
 	for s, want := range map[string]volume.Handle{
-		"vol-01234567":               {Kind: volume.EBS, Root: "vol-01234567"},
-		"fs-0123456789abcdef0":       {Kind: volume.EFS, Root: "fs-0123456789abcdef0"},
-		"fs-01234567:/a/b":           {Kind: volume.EFS, Root: "fs-01234567", Path: "/a/b"},
-		"fs-01234567::fsap-89abcdef": {Kind: volume.EFS, Root: "fs-01234567", AccessPoint: "fsap-89abcdef"},
-		"s3://my-bucket":             {Kind: volume.S3, Root: "my-bucket"},
-		"s3://my-bucket/p/q/":        {Kind: volume.S3, Root: "my-bucket", Path: "p/q/"},
-		"my-bucket/p":                {Kind: volume.S3, Root: "my-bucket", Path: "p/"},
+		"vol-01234567":                           {Kind: volume.EBS, Root: "vol-01234567"},
+		"fs-0123456789abcdef0":                   {Kind: volume.EFS, Root: "fs-0123456789abcdef0"},
+		"fs-01234567:/a/b":                       {Kind: volume.EFS, Root: "fs-01234567", Path: "/a/b"},
+		"fs-01234567:/a#delete.0123456789abcdef": {Kind: volume.EFS, Root: "fs-01234567", Path: "/a", OnDelete: volume.Delete, Digest: "0123456789abcdef"},
+		"fs-01234567:/a#b":                       {Kind: volume.EFS, Root: "fs-01234567", Path: "/a#b"},
+		"fs-01234567::fsap-89abcdef":             {Kind: volume.EFS, Root: "fs-01234567", AccessPoint: "fsap-89abcdef"},
+		"s3://my-bucket":                         {Kind: volume.S3, Root: "my-bucket"},
+		"s3://my-bucket/p/q/":                    {Kind: volume.S3, Root: "my-bucket", Path: "p/q/"},
+		"my-bucket/p":                            {Kind: volume.S3, Root: "my-bucket", Path: "p/"},
 	} {
 		got, err := volume.ParseHandle(s)
 		if err != nil || got != want {
@@ -39,7 +41,7 @@ func TestParseHandle(t *testing.T) {
 func TestParseHandle_Refused(t *testing.T) {
 	for _, s := range []string{
 		"", "vol-", "vol-0123456", "vol-0123456789ABCDEF0", "vol-01234567/../x", "vol-01234567\n", "fs-01234567:/a/../b", "fs-01234567:/",
-		"fs-01234567:relative", "fs-01234567::fsap-1", "s3://", "s3://Bucket", "s3://a..b", "s3://bucket/../other", "s3://bucket/a//b",
+		"fs-01234567:relative", "fs-01234567:#delete.0123456789abcdef", "fs-01234567:/#delete.0123456789abcdef", "fs-01234567:/../a#delete.0123456789abcdef", "fs-01234567::fsap-1", "s3://", "s3://Bucket", "s3://a..b", "s3://bucket/../other", "s3://bucket/a//b",
 		"s3://bucket/\x00", "nothing", strings.Repeat("a", 129), "s3://bucket/" + strings.Repeat("p", 117),
 	} {
 		if h, err := volume.ParseHandle(s); err == nil {
@@ -49,7 +51,7 @@ func TestParseHandle_Refused(t *testing.T) {
 }
 
 func FuzzParseHandle(f *testing.F) {
-	for _, s := range []string{"vol-01234567", "fs-01234567:/a", "efs:fs-01234567::fsap-01234567", "s3://bucket/a/", "bucket/a", "fs-01234567:", "s3://b/../c"} {
+	for _, s := range []string{"vol-01234567", "fs-01234567:/a", "efs:fs-01234567::fsap-01234567", "s3://bucket/a/", "bucket/a", "fs-01234567:/a#archive.0123456789abcdef", "fs-01234567:", "s3://b/../c"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -72,6 +72,10 @@ func exclusive(name string) string {
 		return "ro|rw"
 	case "relatime", "strictatime":
 		return "atime"
+	case "hard", "soft":
+		return "hard|soft"
+	case "vers":
+		return "nfsvers"
 	default:
 		return strings.TrimPrefix(name, "no")
 	}
@@ -83,7 +87,11 @@ func checkOption(fsType string, rules map[string]rule, option string) (string, e
 		return "", fmt.Errorf("mount option %.40q: at most %d bytes, without blanks, control characters and backslashes", option, maxOption)
 	}
 	name, value, hasValue := strings.Cut(option, "=")
-	if reason := refused(name); reason != "" {
+	reason := refused(name)
+	if fsType == NFS4 && reason == "" {
+		reason = refusedNFS(name)
+	}
+	if reason != "" {
 		return "", fmt.Errorf("mount option %q is refused: %s", name, reason)
 	}
 	r, known := rules[name]
@@ -170,6 +178,8 @@ func optionRules(fsType string) (map[string]rule, bool) {
 		rules["space_cache"] = oneOf("v1", "v2")
 		rules["max_inline"] = number(0, 4096)
 		rules["thread_pool"] = number(1, 256)
+	case NFS4:
+		nfsRules(rules)
 	default:
 		return nil, false
 	}
