@@ -9,8 +9,10 @@ TEST      := $(GO) test -tags $(TAGS) -race -shuffle=on
 BENCH      = $(GO) run -tags $(TAGS) ./tests/bench -bin=$(BIN) -endpoint='$(BENCH_ENDPOINT)' -pid='$(BENCH_PID)' \
                -emulator='$(BENCH_EMULATOR)' -out='$(BENCH_OUT)' -n='$(BENCH_N)'
 
-# Tools are Go modules, pinned here and nowhere else.
+# Tools are Go modules, pinned here or in tools/go.mod.
 GOLANGCI  := $(BIN)/tools/golangci-lint-v2.15.0
+HELM      := $(BIN)/tools/helm-$(shell sed -n 's|.*helm.sh/helm/v4 \(v[0-9.]*\).*|\1|p' tools/go.mod)
+CHART     := deploy/charts/diskbridge
 
 # "1.26.8 ok" or, if that is too old, "1.19.8"; nothing where there is no Go.
 GO_FOUND   = $(shell GOTOOLCHAIN=local $(GO) version 2>/dev/null | sed -n 's/^go version go//p' | while read -r v _; do \
@@ -86,8 +88,14 @@ generate: go-version ## write docs/reference from the declarations in the code
 limits-table: go-version ## write pkg/limits/table.txt from DUMP=FILE.json.gz, an answer of DescribeInstanceTypes
 	@$(GO) run ./tests/limitstable "$(DUMP)" pkg/limits/table.txt
 
-verify: generate lint ## fail if anything generated is out of date, then lint
-	@git diff --exit-code --stat -- docs/reference
+.PHONY: chart
+chart: go-version $(HELM) ## write deploy/kubernetes from the Helm chart, and test the chart
+	@cp deploy/prometheus/alerts.yaml $(CHART)/files/
+	@$(HELM) template diskbridge $(CHART) --namespace kube-system | grep -v 'helm.sh/chart:\|managed-by: Helm' >deploy/kubernetes/diskbridge.yaml
+	@DISKBRIDGE_HELM=$(HELM) $(GO) test -tags $(TAGS),chart ./tests/chart
+
+verify: generate chart lint ## fail if anything generated is out of date, then lint
+	@git diff --exit-code --stat -- docs/reference deploy
 
 clean: ## remove what was built
 	@rm -rf $(BIN) coverage.out
@@ -97,3 +105,8 @@ $(GOLANGCI):
 	@mkdir -p $(@D)/new
 	@GOBIN=$(@D)/new $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(lastword $(subst -, ,$@))
 	@mv $(@D)/new/golangci-lint $@ && rmdir $(@D)/new
+
+$(HELM):
+	@echo "building $(@F) (once)" >&2
+	@mkdir -p $(@D)
+	@CGO_ENABLED=0 $(GO) build -C tools -trimpath -ldflags "-s -w" -o $@ helm.sh/helm/v4/cmd/helm

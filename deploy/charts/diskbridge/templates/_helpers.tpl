@@ -1,0 +1,149 @@
+{{/* What is true of each kind of disk. A further kind is one more entry. */}}
+{{- define "diskbridge.kinds" -}}
+ebs: { driver: ebs.csi.diskbridge.io, attachRequired: true, fsGroupPolicy: File, seLinuxMount: true, port: 9820 }
+{{- end }}
+
+{{/* The driver name of a kind: dict "root" $ "kind" KIND. */}}
+{{- define "diskbridge.driver" -}}
+{{- $kind := index (include "diskbridge.kinds" . | fromYaml) .kind -}}
+{{- index .root.Values.driverNames .kind | default $kind.driver -}}
+{{- end }}
+
+{{- define "diskbridge.name" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 50 | trimSuffix "-" -}}
+{{- end }}
+
+{{/* Short enough for a suffix like -controller-metrics within 63 letters. */}}
+{{- define "diskbridge.fullname" -}}
+{{- $name := include "diskbridge.name" . -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 44 | trimSuffix "-" -}}
+{{- else if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 44 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 44 | trimSuffix "-" -}}
+{{- end -}}
+{{- end }}
+
+{{/* What selects pods, and never changes: dict "root" $ "component" NAME; without a component, all pods. */}}
+{{- define "diskbridge.selector" -}}
+app.kubernetes.io/name: {{ include "diskbridge.name" .root }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- with .component }}
+app.kubernetes.io/component: {{ . }}
+{{- end }}
+{{- end }}
+
+{{- define "diskbridge.labels" -}}
+{{ include "diskbridge.selector" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "diskbridge.serviceAccount" -}}
+{{- $account := (index .root.Values .component).serviceAccount -}}
+{{- if $account.create -}}
+{{- $account.name | default (printf "%s-%s" (include "diskbridge.fullname" .root) .component) -}}
+{{- else -}}
+{{- required (printf "%s.serviceAccount.name: name the account that exists, or let create be true" .component) $account.name -}}
+{{- end -}}
+{{- end }}
+
+{{/* A full image reference: dict "root" $ "image" IMAGE. */}}
+{{- define "diskbridge.image" -}}
+{{- $repository := .image.repository -}}
+{{- with .root.Values.imageRegistry -}}
+{{- $repository = printf "%s/%s" (trimSuffix "/" .) (regexReplaceAll "^[^/]+/" $repository "") -}}
+{{- end -}}
+{{- if .image.digest -}}
+{{ $repository }}@{{ .image.digest }}
+{{- else -}}
+{{ $repository }}:{{ .image.tag | default (printf "v%s" .root.Chart.AppVersion) }}
+{{- end -}}
+{{- end }}
+
+{{/* What no container of ours needs. */}}
+{{- define "diskbridge.confined" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: { drop: [ALL] }
+{{- end }}
+
+{{/* Both modes of the driver take these. */}}
+{{- define "diskbridge.commonArgs" -}}
+- --backends={{ join "," .Values.backends }}
+{{- with .Values.driverNames }}
+{{- $pairs := list }}
+{{- range $kind, $name := . }}{{ $pairs = append $pairs (printf "%s=%s" $kind $name) }}{{ end }}
+- --driver-names={{ join "," $pairs }}
+{{- end }}
+{{- with .Values.clusterID }}
+- {{ printf "--cluster-id=%s" . | quote }}
+{{- end }}
+- --v={{ .Values.logLevel }}
+{{- end }}
+
+{{- define "diskbridge.probes" -}}
+livenessProbe:
+  httpGet: { path: /healthz, port: metrics }
+  initialDelaySeconds: 10
+  periodSeconds: 10
+  timeoutSeconds: 3
+  failureThreshold: 5
+readinessProbe:
+  httpGet: { path: /readyz, port: metrics }
+  periodSeconds: 5
+  timeoutSeconds: 10
+{{- end }}
+
+{{/* Environment of the driver's container: dict "root" $ "component" NAME. */}}
+{{- define "diskbridge.env" -}}
+env:
+  - name: NODE_NAME
+    valueFrom: { fieldRef: { fieldPath: spec.nodeName } }
+  {{- with .root.Values.region }}
+  - { name: AWS_REGION, value: {{ . | quote }} }
+  {{- end }}
+  {{- with concat .root.Values.extraEnv (index .root.Values .component).extraEnv }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with (index .root.Values .component).envFrom }}
+envFrom:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* One sidecar, which ends by itself when it loses the driver or its lease: dict "root" $ "kind" KIND "name" NAME "port" N "args" LIST. */}}
+{{- define "diskbridge.sidecar" -}}
+{{- $root := .root -}}
+{{- $sidecar := index $root.Values.sidecars .name -}}
+- name: {{ .kind }}-{{ .name }}
+  image: {{ include "diskbridge.image" (dict "root" $root "image" $sidecar.image) }}
+  imagePullPolicy: {{ $root.Values.imagePullPolicy }}
+  args:
+    - --csi-address=/csi/{{ include "diskbridge.driver" (dict "root" $root "kind" .kind) }}/csi.sock
+    - --leader-election
+    - --kube-api-qps=20
+    - --kube-api-burst=100
+    - --http-endpoint=:{{ .port }}
+    - --v={{ $root.Values.logLevel }}
+    {{- range concat .args $sidecar.extraArgs }}
+    - {{ . | quote }}
+    {{- end }}
+  {{- with $root.Values.extraEnv }}
+  env:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  ports:
+    - { name: {{ .kind }}-{{ .name }}, containerPort: {{ .port }} }
+  resources:
+    {{- toYaml $root.Values.sidecars.resources | nindent 4 }}
+  securityContext:
+    {{- include "diskbridge.confined" . | nindent 4 }}
+  volumeMounts:
+    - { name: sockets, mountPath: /csi }
+{{- end }}
