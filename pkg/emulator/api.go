@@ -18,7 +18,7 @@ type Held = faults.Held
 // Count is how calls of one operation ended.
 type Count = throttle.Count
 
-// Endpoint is the URL at which EC2, KMS, STS and the control endpoints answer.
+// Endpoint is the URL at which EC2, EFS, KMS, STS and the control endpoints answer.
 func (s *Server) Endpoint() string { return s.endpoint }
 
 // Calls are the counts of all operations since the start or the last reset.
@@ -63,7 +63,8 @@ func (s *Server) SetSpeed(speed float64) error {
 	return s.store.SaveClock()
 }
 
-// Reset drops all volumes and snapshots with their bytes, all faults, counts and throttles; instances and keys stay.
+// Reset drops all volumes, snapshots and file systems with their bytes, all faults, counts and throttles; instances, keys
+// and networks stay.
 // Calls that a fault holds end without an answer.
 func (s *Server) Reset(ctx context.Context) error {
 	s.faults.Clear()

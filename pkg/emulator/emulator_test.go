@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/efs"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
@@ -23,6 +24,7 @@ import (
 type cloud struct {
 	*emulator.Server
 	ec2 *ec2.Client
+	efs *efs.Client
 	kms *kms.Client
 	sts *sts.Client
 	ctx context.Context
@@ -56,7 +58,7 @@ func (c *cloud) connect(key, secret, token string) {
 		Region: "us-east-1", BaseEndpoint: aws.String(c.Endpoint()), Retryer: func() aws.Retryer { return aws.NopRetryer{} },
 		Credentials: credentials.NewStaticCredentialsProvider(key, secret, token),
 	}
-	c.ec2, c.kms, c.sts = ec2.NewFromConfig(config), kms.NewFromConfig(config), sts.NewFromConfig(config)
+	c.ec2, c.efs, c.kms, c.sts = ec2.NewFromConfig(config), efs.NewFromConfig(config), kms.NewFromConfig(config), sts.NewFromConfig(config)
 }
 
 // code is AWS's code of an error; empty for none, "no code" for others.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/diskbridge/diskbridge/pkg/emulator/efs"
 	"github.com/diskbridge/diskbridge/pkg/emulator/faults"
 	"github.com/diskbridge/diskbridge/pkg/emulator/sts"
 	"github.com/diskbridge/diskbridge/pkg/emulator/throttle"
@@ -31,10 +32,11 @@ var errNoReply = errors.New("the reply is dropped")
 
 // call is one request to an emulated service.
 type call struct {
-	service   string // ec2, kms or sts
+	service   string // ec2, elasticfilesystem, kms or sts
 	action    string
 	operation string // as faults and counts name it
 	params    *wire.Params
+	resource  string // the id in a REST path
 	body      []byte
 	protocol  wire.Protocol
 	requestID string
@@ -82,18 +84,25 @@ func (s *Server) readCall(r *http.Request, body []byte) (call, wire.Scope, error
 	switch {
 	case scope.Service == "kms" || hasTarget:
 		c.service, c.action, c.protocol = "kms", target, wire.JSON{}
+	case scope.Service == efs.Name:
+		c.service, c.protocol = efs.Name, wire.RESTJSON{}
+		c.action, c.resource = efs.Route(r.Method, r.URL.Path)
 	case scope.Service == "sts" || err != nil && !sts.NeedsSignature(c.action):
 		c.service, c.protocol = "sts", wire.Query{Namespace: sts.Namespace}
 	}
 	c.operation = c.action
-	if c.service != "ec2" {
+	switch c.service {
+	case "ec2":
+	case efs.Name:
+		c.operation = "efs:" + c.action
+	default:
 		c.operation = c.service + ":" + c.action
 	}
 	if c.service == "sts" && !sts.NeedsSignature(c.action) {
 		return c, wire.Scope{}, nil
 	}
 	if err == nil && scope.Service != c.service {
-		err = wire.Errorf("UnknownService", "The emulator has no service %q; it has ec2, kms and sts.", scope.Service)
+		err = wire.Errorf("UnknownService", "The emulator has no service %q; it has ec2, elasticfilesystem, kms and sts.", scope.Service)
 	}
 	return c, scope, err
 }
@@ -168,8 +177,11 @@ func orInternal(code string) string {
 
 // admit takes a token from the action's bucket. KMS and STS are not throttled.
 func (s *Server) admit(c call) bool {
-	if !s.profile.Throttled || c.service != "ec2" {
+	if !s.profile.Throttled || c.service != "ec2" && c.service != efs.Name {
 		return true
+	}
+	if c.service == efs.Name {
+		return s.buckets.Take(c.operation, throttle.EFSLimit(c.action), s.options.Clock.Now())
 	}
 	unpaged := c.params.Unpaged()
 	bucket := c.action
@@ -187,6 +199,8 @@ func (s *Server) do(ctx context.Context, c call, who wire.Identity) (any, error)
 		return s.kms.Do(ctx, c.action, c.body)
 	case "sts":
 		return s.sts.Do(ctx, c.action, who, c.params)
+	case efs.Name:
+		return s.efs.Do(ctx, c.action, c.resource, c.params, c.body)
 	}
 	return s.ec2.Do(ctx, c.action, c.params)
 }
@@ -214,6 +228,9 @@ func (s *Server) reply(w http.ResponseWriter, c call, answer any, err error) {
 		e = wire.ForService(c.service, e)
 		status = e.Status
 		contentType, data = c.protocol.Failure(c.requestID, e)
+		if c.service == efs.Name {
+			w.Header().Set("X-Amzn-Errortype", e.Code)
+		}
 		if status >= http.StatusInternalServerError && !strings.HasPrefix(e.Message, "Request limit") {
 			s.logger.V(2).Info("Answered a server error", "operation", c.operation, "code", e.Code, "message", e.Message)
 		}
@@ -222,6 +239,9 @@ func (s *Server) reply(w http.ResponseWriter, c call, answer any, err error) {
 	h.Set(Header, s.profile.Name)
 	h.Set("X-Amzn-Requestid", c.requestID)
 	h.Set("Content-Type", contentType)
+	if c.service == efs.Name {
+		status = efs.Status(c.action, status)
+	}
 	w.WriteHeader(status)
 	_, _ = w.Write(data) // a caller that went away is its own affair
 }

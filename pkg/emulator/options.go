@@ -46,6 +46,7 @@ func Profiles() map[string]Profile {
 	reference := lifecycle.Times{
 		Volume: lifecycle.Around(s, .2), Attach: lifecycle.Around(800*time.Millisecond, .2), Detach: lifecycle.Around(s, .2),
 		Snapshot: lifecycle.Around(400*time.Millisecond, .2), Modify: lifecycle.Around(s, .2), Instance: lifecycle.Around(s, .2),
+		FileSystem: lifecycle.Around(s, .2), MountTarget: lifecycle.Around(2*s, .2), AccessPoint: lifecycle.Around(s/5, .2),
 	}
 	return map[string]Profile{
 		Instant:   {Name: Instant},
@@ -56,25 +57,29 @@ func Profiles() map[string]Profile {
 			Attach: lifecycle.Range{Min: s, Max: 4 * s}, Detach: lifecycle.Range{Min: s, Max: 4 * s},
 			Snapshot: lifecycle.Range{Min: 2 * s, Max: 10 * s}, Modify: lifecycle.Range{Min: 2 * s, Max: 5 * s},
 			Instance: lifecycle.Range{Min: 3 * s, Max: 6 * s},
+			// https://docs.aws.amazon.com/efs/latest/ug/accessing-fs.html: a mount target takes up to 90 seconds.
+			FileSystem: lifecycle.Range{Min: 2 * s, Max: 5 * s}, MountTarget: lifecycle.Range{Min: 30 * s, Max: 80 * s},
+			AccessPoint: lifecycle.Range{Min: s / 2, Max: 2 * s},
 		}},
 	}
 }
 
 // Options say what to emulate. The zero Options are a usable emulator.
 type Options struct {
-	Listen        string          // address; 127.0.0.1 and any port if empty
-	StateDir      string          // where the state survives; empty keeps it in memory
-	Profile       string          // Instant if empty
-	Instances     int             // how many there are at first; DefaultInstances if 0
-	Zones         []string        // of the instances in order, repeated; the region's a and b if empty
-	InstanceType  string          // of the first instances; DefaultInstanceType if empty
-	HiddenDevices []string        // device names that every image takes without showing them; /dev/xvdb if nil
-	AttachLimit   int             // volumes per instance beside its root; the type's own if 0
-	Storage       storage.Storage // the disks; none if nil. The server closes it
-	Seed          int64           // fixes ids, durations, lags and chances
-	Clock         *clock.Clock    // the machine's if nil
-	Region        string          // DefaultRegion if empty
-	AccountID     string          // DefaultAccountID if empty
+	Listen        string             // address; 127.0.0.1 and any port if empty
+	StateDir      string             // where the state survives; empty keeps it in memory
+	Profile       string             // Instant if empty
+	Instances     int                // how many there are at first; DefaultInstances if 0
+	Zones         []string           // of the instances in order, repeated; the region's a and b if empty
+	InstanceType  string             // of the first instances; DefaultInstanceType if empty
+	HiddenDevices []string           // device names that every image takes without showing them; /dev/xvdb if nil
+	AttachLimit   int                // volumes per instance beside its root; the type's own if 0
+	Storage       storage.Storage    // the disks; none if nil. The server closes it
+	Files         storage.FileServer // what mount targets' addresses lead to; nothing if nil. The server closes it
+	Seed          int64              // fixes ids, durations, lags and chances
+	Clock         *clock.Clock       // the machine's if nil
+	Region        string             // DefaultRegion if empty
+	AccountID     string             // DefaultAccountID if empty
 
 	AccessKeyID, SecretAccessKey string        // of the one user; the defaults if empty
 	Window                       time.Duration // replaces the profile's consistency window if not 0; at most 2 s
@@ -109,6 +114,9 @@ func (o Options) complete() (Options, Profile, error) {
 	}
 	if o.Storage == nil {
 		o.Storage = storage.None{}
+	}
+	if o.Files == nil {
+		o.Files = storage.NoFiles{}
 	}
 	if o.Clock == nil {
 		o.Clock = clock.New()

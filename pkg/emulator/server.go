@@ -15,6 +15,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/diskbridge/diskbridge/pkg/emulator/ec2"
+	"github.com/diskbridge/diskbridge/pkg/emulator/efs"
 	"github.com/diskbridge/diskbridge/pkg/emulator/faults"
 	"github.com/diskbridge/diskbridge/pkg/emulator/kms"
 	"github.com/diskbridge/diskbridge/pkg/emulator/lifecycle"
@@ -34,6 +35,7 @@ type Server struct {
 	store      *store.Store
 	life       *lifecycle.Engine
 	ec2        *ec2.Service
+	efs        *efs.Service
 	kms        *kms.Service
 	sts        *sts.Service
 	signatures *wire.Signatures
@@ -66,7 +68,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		logger: klog.FromContext(ctx), imds: map[string]string{}, closing: make(chan struct{}),
 	}
 	if s.store, err = s.openStore(); err != nil {
-		return nil, errors.Join(fmt.Errorf("start emulator: %w", err), o.Storage.Close())
+		return nil, errors.Join(fmt.Errorf("start emulator: %w", err), o.Storage.Close(), o.Files.Close())
 	}
 	s.makeServices()
 	running, stop := context.WithCancel(klog.NewContext(context.WithoutCancel(ctx), s.logger))
@@ -89,7 +91,7 @@ func (s *Server) openStore() (*store.Store, error) {
 // makeServices makes the services over the state.
 func (s *Server) makeServices() {
 	o := s.options
-	s.life = lifecycle.New(s.store, o.Storage, o.Clock, s.profile.Times)
+	s.life = lifecycle.New(s.store, o.Storage, o.Files, o.Clock, s.profile.Times)
 	s.signatures = wire.NewSignatures(o.AccessKeyID, o.SecretAccessKey, wire.Identity{
 		ARN: "arn:aws:iam::" + o.AccountID + ":user/emulator", UserID: "AIDA00000000000000000",
 	})
@@ -99,6 +101,9 @@ func (s *Server) makeServices() {
 			i.State, i.Change = store.Pending, s.life.After(s.profile.Times.Instance, store.Running, "launch", "")
 			return s.addInstance(ctx, i)
 		},
+	})
+	s.efs = efs.New(efs.Config{
+		Store: s.store, Life: s.life, Clock: o.Clock, Account: o.AccountID, Region: o.Region, Zones: o.regionZones(),
 	})
 	s.kms = kms.New(kms.Config{Store: s.store, Clock: o.Clock, Account: o.AccountID, Region: o.Region})
 	s.sts = sts.New(sts.Config{Signatures: s.signatures, Account: o.AccountID, Now: time.Now, Unique: s.requestID})
@@ -111,6 +116,9 @@ func (s *Server) run(ctx, running context.Context) error {
 		return err
 	}
 	if err := s.ensurePublicSnapshots(); err != nil {
+		return err
+	}
+	if err := s.ec2.EnsureNetwork(); err != nil {
 		return err
 	}
 	if err := s.life.Resume(ctx); err != nil {
@@ -178,7 +186,7 @@ func (s *Server) Close() error {
 	closing.Wait()
 	s.stop()
 	s.group.Wait()
-	return errors.Join(s.options.Storage.Close(), s.store.Close())
+	return errors.Join(s.options.Storage.Close(), s.options.Files.Close(), s.store.Close())
 }
 
 // requestID is a fresh id in the form of a UUID.

@@ -11,6 +11,9 @@ type State struct {
 	Volumes   []VolumeState   `json:"volumes"`
 	Snapshots []SnapshotState `json:"snapshots"` // the account's own
 	Instances []InstanceState `json:"instances"`
+
+	FileSystems  []FileSystemState  `json:"file_systems,omitempty"`
+	AccessPoints []AccessPointState `json:"access_points,omitempty"`
 }
 
 // VolumeState is a volume.
@@ -44,6 +47,35 @@ type SnapshotState struct {
 	Tags    map[string]string `json:"tags"`
 }
 
+// FileSystemState is an EFS file system with its mount targets.
+type FileSystemState struct {
+	ID           string             `json:"id"`
+	Token        string             `json:"token"`
+	State        string             `json:"state"`
+	Backup       string             `json:"backup,omitempty"`
+	Lifecycle    int                `json:"lifecycle,omitempty"` // number of policies
+	Tags         map[string]string  `json:"tags"`
+	MountTargets []MountTargetState `json:"mount_targets"`
+}
+
+// MountTargetState is a mount target.
+type MountTargetState struct {
+	ID     string `json:"id"`
+	State  string `json:"state"`
+	Zone   string `json:"zone"`
+	Subnet string `json:"subnet"`
+	IP     string `json:"ip"`
+}
+
+// AccessPointState is an EFS access point.
+type AccessPointState struct {
+	ID         string            `json:"id"`
+	FileSystem string            `json:"file_system"`
+	State      string            `json:"state"`
+	Path       string            `json:"path"`
+	Tags       map[string]string `json:"tags"`
+}
+
 // InstanceState is an instance.
 type InstanceState struct {
 	ID    string `json:"id"`
@@ -66,11 +98,27 @@ func (s *Server) State() State {
 				state.Snapshots = append(state.Snapshots, SnapshotState{v.ID, v.Volume, v.State, v.SizeGiB, v.Tags})
 			}
 		}
+		state.FileSystems, state.AccessPoints = s.fileStates()
 	})
 	for _, i := range s.allInstances() {
 		state.Instances = append(state.Instances, InstanceState{i.ID, i.Zone, i.Type, i.State})
 	}
 	return state
+}
+
+// fileStates are EFS's; it must be called inside Read or Update.
+func (s *Server) fileStates() (systems []FileSystemState, points []AccessPointState) {
+	targets := map[string][]MountTargetState{}
+	for _, m := range s.store.MountTargets.All(store.Truth) {
+		targets[m.FileSystem] = append(targets[m.FileSystem], MountTargetState{m.ID, m.State, m.Zone, m.Subnet, m.IP})
+	}
+	for _, f := range s.store.FileSystems.All(store.Truth) {
+		systems = append(systems, FileSystemState{f.ID, f.Token, f.State, f.Backup, len(f.Lifecycle), f.Tags, targets[f.ID]})
+	}
+	for _, a := range s.store.AccessPoints.All(store.Truth) {
+		points = append(points, AccessPointState{a.ID, a.FileSystem, a.State, a.Root.Path, a.Tags})
+	}
+	return systems, points
 }
 
 func newVolumeState(v *store.Volume) VolumeState {

@@ -40,7 +40,7 @@ func (s *Service) runInstances(ctx context.Context, p *wire.Params) (any, error)
 	}
 	reservation := reservationItem{ID: "r" + made[0].ID[1:], Owner: s.Account}
 	for _, i := range made {
-		reservation.Instances = append(reservation.Instances, s.instanceItem(seenInstance{Instance: i}))
+		s.Store.Read(func() { reservation.Instances = append(reservation.Instances, s.instanceItem(s.see(i, nil))) })
 		s.Life.Step(context.WithoutCancel(ctx), store.Instances, i.ID)
 	}
 	return reservation, nil

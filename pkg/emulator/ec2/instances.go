@@ -41,6 +41,7 @@ type instanceItem struct {
 	Tenancy      string          `xml:"placement>tenancy"`
 	SubnetID     string          `xml:"subnetId"`
 	VPCID        string          `xml:"vpcId"`
+	Groups       []groupName     `xml:"groupSet>item"`
 	Architecture string          `xml:"architecture"`
 	RootType     string          `xml:"rootDeviceType"`
 	RootName     string          `xml:"rootDeviceName"`
@@ -74,6 +75,8 @@ type interfaceItem struct {
 type seenInstance struct {
 	*store.Instance
 	devices []deviceItem
+	subnet  string
+	group   string
 }
 
 // seenInstances must be called inside Read or Update.
@@ -85,13 +88,22 @@ func (s *Service) seenInstances() []seenInstance {
 		}
 	}
 	var out []seenInstance
+	group, subnets := DefaultGroup(s.Store, defaultVPC), map[string]string{}
+	for _, zone := range s.Zones {
+		subnets[zone] = s.subnetOf(zone).ID
+	}
 	for _, i := range s.Store.Instances.All(viewInstances) {
 		if i.State == store.Terminated {
 			delete(devices, i.ID)
 		}
-		out = append(out, seenInstance{i, devices[i.ID]})
+		out = append(out, seenInstance{i, devices[i.ID], subnets[i.Zone], group})
 	}
 	return out
+}
+
+// see must be called inside Read or Update.
+func (s *Service) see(i *store.Instance, devices []deviceItem) seenInstance {
+	return seenInstance{i, devices, s.subnetOf(i.Zone).ID, DefaultGroup(s.Store, defaultVPC)}
 }
 
 func (s *Service) instanceItem(i seenInstance) instanceItem {
@@ -99,7 +111,7 @@ func (s *Service) instanceItem(i seenInstance) instanceItem {
 	item := instanceItem{
 		ID: i.ID, Image: i.Image, State: newStateItem(i.State), PrivateDNS: n.Hostname(), PrivateIP: n.IP(0), Type: i.Type,
 		LaunchTime: wire.NewTime(i.Launched), Zone: i.Zone, ZoneID: s.zoneID(i.Zone), Tenancy: "default",
-		SubnetID: "subnet-0" + i.ID[3:], VPCID: "vpc-00000000000000001", Architecture: "x86_64",
+		SubnetID: i.subnet, VPCID: defaultVPC, Groups: []groupName{{i.group, "default"}}, Architecture: "x86_64",
 		RootType: "ebs", RootName: rootDevice, Devices: i.devices, Hypervisor: "xen", Tags: tagSet(i.Tags),
 	}
 	for k := range i.Interfaces {
@@ -156,7 +168,7 @@ func (s *Service) describeInstances(_ context.Context, p *wire.Params) (any, err
 			"instance-type":                    func(i instance) []string { return one(i.Type) },
 			"private-dns-name":                 func(i instance) []string { return one(Network{i.Number}.Hostname()) },
 			"private-ip-address":               func(i instance) []string { return one(Network{i.Number}.IP(0)) },
-			"vpc-id":                           func(instance) []string { return one("vpc-00000000000000001") },
+			"vpc-id":                           func(instance) []string { return one(defaultVPC) },
 		},
 	}.pick(p, all)
 	if err != nil {

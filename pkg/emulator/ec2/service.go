@@ -72,6 +72,16 @@ func (s *Service) actions() map[string]handler {
 		"StartInstances":            s.startInstances,
 		"StopInstances":             s.stopInstances,
 		"TerminateInstances":        s.terminateInstances,
+
+		"CreateVpc":                     s.createVPC,
+		"CreateSubnet":                  s.createSubnet,
+		"DeleteSubnet":                  s.deleteSubnet,
+		"DescribeSubnets":               s.describeSubnets,
+		"DescribeNetworkInterfaces":     s.describeInterfaces,
+		"CreateSecurityGroup":           s.createGroup,
+		"DeleteSecurityGroup":           s.deleteGroup,
+		"AuthorizeSecurityGroupIngress": s.authorizeIngress,
+		"DescribeSecurityGroups":        s.describeGroups,
 	}
 }
 

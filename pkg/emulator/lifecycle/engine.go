@@ -31,15 +31,16 @@ const (
 type Engine struct {
 	store  *store.Store
 	disks  storage.Storage
+	files  storage.FileServer
 	clock  *clock.Clock
 	times  Times
 	locks  locks
 	rounds sync.RWMutex // held for reading while changes are made, so that Settle can wait for all
 }
 
-// New makes an engine over the state and the disks.
-func New(s *store.Store, disks storage.Storage, c *clock.Clock, t Times) *Engine {
-	return &Engine{store: s, disks: disks, clock: c, times: t, locks: locks{held: map[string]*lock{}}}
+// New makes an engine over the state, the disks and what serves files.
+func New(s *store.Store, disks storage.Storage, files storage.FileServer, c *clock.Clock, t Times) *Engine {
+	return &Engine{store: s, disks: disks, files: files, clock: c, times: t, locks: locks{held: map[string]*lock{}}}
 }
 
 // Times are the durations that the engine was made with.
@@ -78,7 +79,7 @@ func (e *Engine) Resume(ctx context.Context) error {
 			return fmt.Errorf("resume volume %s: %w", v.ID, err)
 		}
 	}
-	return nil
+	return e.resumeFiles(ctx)
 }
 
 func (e *Engine) resumeVolume(ctx context.Context, v *store.Volume) error {
@@ -167,6 +168,12 @@ func (e *Engine) step(ctx context.Context, kind, id string) (again bool, err err
 		return e.stepSnapshot(id)
 	case store.Instances:
 		return e.stepInstance(id)
+	case store.FileSystems:
+		return false, e.stepFileSystem(ctx, id)
+	case store.MountTargets:
+		return false, e.stepMountTarget(ctx, id)
+	case store.AccessPoints:
+		return false, e.stepAccessPoint(id)
 	}
 	return false, nil
 }

@@ -92,7 +92,7 @@ func (e *Engine) releaseVolumes(instance string) {
 	}
 }
 
-// Wipe drops all volumes and the account's snapshots with their bytes, whatever holds them.
+// Wipe drops all volumes, the account's snapshots and all file systems with their bytes, whatever holds them.
 func (e *Engine) Wipe(ctx context.Context) error {
 	var volumes []*store.Volume
 	var snapshots []*store.Snapshot
@@ -112,7 +112,7 @@ func (e *Engine) Wipe(ctx context.Context) error {
 			return fmt.Errorf("wipe snapshot %s: %w", s.ID, err)
 		}
 	}
-	return nil
+	return e.wipeFiles(ctx)
 }
 
 func (e *Engine) wipeVolume(ctx context.Context, id string) error {

@@ -20,4 +20,8 @@ type Times struct {
 	Snapshot Range // pending to completed
 	Modify   Range // modifying to optimizing; a second such time passes until completed
 	Instance Range // between an instance's states
+
+	FileSystem  Range // creating, updating or deleting a file system
+	MountTarget Range // creating or deleting a mount target
+	AccessPoint Range // creating or deleting an access point
 }

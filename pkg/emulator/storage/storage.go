@@ -70,3 +70,32 @@ func (None) Detach(context.Context, string, string, bool) error { return nil }
 
 // Close does nothing.
 func (None) Close() error { return nil }
+
+// FileServer makes file systems reachable by NFS. Its methods may be repeated.
+type FileServer interface {
+	// Serve answers NFS at an address with a file system, which is made where it is new.
+	Serve(ctx context.Context, fileSystem, ip string) error
+	// Stop ends the answering at an address.
+	Stop(ctx context.Context, fileSystem, ip string) error
+	// Remove drops a file system with all that is in it.
+	Remove(ctx context.Context, fileSystem string) error
+	// Close ends what serves; the files stay.
+	Close() error
+}
+
+// NoFiles serves nothing: mount targets have addresses at which nobody answers.
+type NoFiles struct{}
+
+var _ FileServer = NoFiles{}
+
+// Serve does nothing.
+func (NoFiles) Serve(context.Context, string, string) error { return nil }
+
+// Stop does nothing.
+func (NoFiles) Stop(context.Context, string, string) error { return nil }
+
+// Remove does nothing.
+func (NoFiles) Remove(context.Context, string) error { return nil }
+
+// Close does nothing.
+func (NoFiles) Close() error { return nil }

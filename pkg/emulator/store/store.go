@@ -26,10 +26,15 @@ type Due struct {
 
 // The kinds of a [Due].
 const (
-	Volumes   = "volumes"
-	Snapshots = "snapshots"
-	Instances = "instances"
-	Keys      = "keys"
+	Volumes        = "volumes"
+	Snapshots      = "snapshots"
+	Instances      = "instances"
+	Keys           = "keys"
+	FileSystems    = "file-systems"
+	MountTargets   = "mount-targets"
+	AccessPoints   = "access-points"
+	Subnets        = "subnets"
+	SecurityGroups = "security-groups"
 )
 
 // Options say how a store keeps and shows its records.
@@ -42,10 +47,17 @@ type Options struct {
 
 // Store is the state. Use its tables only inside [Store.Read] and [Store.Update].
 type Store struct {
-	Volumes   *Table[*Volume]
-	Snapshots *Table[*Snapshot]
-	Instances *Table[*Instance]
-	Keys      *Table[*Key]
+	Volumes        *Table[*Volume]
+	Snapshots      *Table[*Snapshot]
+	Instances      *Table[*Instance]
+	Keys           *Table[*Key]
+	FileSystems    *Table[*FileSystem]
+	MountTargets   *Table[*MountTarget]
+	AccessPoints   *Table[*AccessPoint]
+	Subnets        *Table[*Subnet]
+	SecurityGroups *Table[*SecurityGroup]
+
+	tables []table // all of them, what others refer to first
 
 	mu     sync.Mutex
 	disk   disk
@@ -80,10 +92,15 @@ func Open(o Options) (*Store, error) {
 		return nil, fmt.Errorf("open state: %w", err)
 	}
 	s := &Store{disk: d, now: o.Now, window: o.Window, seed: o.Seed, wake: make(chan struct{}, 1), tokens: map[string]string{}}
-	s.Volumes = newTable[*Volume](s, Volumes)
-	s.Snapshots = newTable[*Snapshot](s, Snapshots)
-	s.Instances = newTable[*Instance](s, Instances)
 	s.Keys = newTable[*Key](s, Keys)
+	s.Subnets = newTable[*Subnet](s, Subnets)
+	s.SecurityGroups = newTable[*SecurityGroup](s, SecurityGroups)
+	s.Instances = newTable[*Instance](s, Instances)
+	s.Snapshots = newTable[*Snapshot](s, Snapshots)
+	s.Volumes = newTable[*Volume](s, Volumes)
+	s.FileSystems = newTable[*FileSystem](s, FileSystems)
+	s.MountTargets = newTable[*MountTarget](s, MountTargets)
+	s.AccessPoints = newTable[*AccessPoint](s, AccessPoints)
 	if err := s.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open state: %w", err), d.close())
 	}
@@ -91,8 +108,8 @@ func Open(o Options) (*Store, error) {
 }
 
 func (s *Store) load() error {
-	for _, load := range []func() error{s.Volumes.load, s.Snapshots.load, s.Instances.load, s.Keys.load} {
-		if err := load(); err != nil {
+	for _, t := range s.tables {
+		if err := t.load(); err != nil {
 			return err
 		}
 	}
@@ -139,20 +156,18 @@ func (s *Store) Update(fn func() error) error {
 		err = s.save()
 	}
 	if err != nil {
-		clear(s.Volumes.dirty)
-		clear(s.Snapshots.dirty)
-		clear(s.Instances.dirty)
-		clear(s.Keys.dirty)
+		for _, t := range s.tables {
+			t.discard()
+		}
 		return err
 	}
 	now := s.now()
 	for _, v := range s.Volumes.dirty {
 		s.noteToken(v)
 	}
-	s.Volumes.commit(now)
-	s.Snapshots.commit(now)
-	s.Instances.commit(now)
-	s.Keys.commit(now)
+	for _, t := range s.tables {
+		t.commit(now)
+	}
 	for len(s.graves) > 0 && !s.graves[0].at.After(now) {
 		s.graves[0].bury()
 		s.graves = s.graves[1:]
@@ -161,8 +176,8 @@ func (s *Store) Update(fn func() error) error {
 }
 
 func (s *Store) save() error {
-	for _, save := range []func() error{s.Keys.save, s.Instances.save, s.Snapshots.save, s.Volumes.save} {
-		if err := save(); err != nil {
+	for _, t := range s.tables {
+		if err := t.save(); err != nil {
 			return fmt.Errorf("save state: %w", err)
 		}
 	}

@@ -28,8 +28,18 @@ type Table[T record[T]] struct {
 	dirty map[string]T            // of the running update
 }
 
+// table is what the store does with all tables alike.
+type table interface {
+	load() error
+	save() error
+	commit(now time.Time)
+	discard()
+}
+
 func newTable[T record[T]](s *Store, kind string) *Table[T] {
-	return &Table[T]{kind: kind, store: s, rows: map[string][]version[T]{}, dirty: map[string]T{}}
+	t := &Table[T]{kind: kind, store: s, rows: map[string][]version[T]{}, dirty: map[string]T{}}
+	s.tables = append(s.tables, t)
+	return t
 }
 
 // Get is the record as it truly is.
@@ -125,6 +135,9 @@ func (t *Table[T]) commit(now time.Time) {
 	}
 	clear(t.dirty)
 }
+
+// discard forgets what the running update changed.
+func (t *Table[T]) discard() { clear(t.dirty) }
 
 // settled are the row's versions without those that no view can show any more.
 func (t *Table[T]) settled(id string, now time.Time) []version[T] {

@@ -29,6 +29,15 @@ func EC2Limit(action string, unpaged bool) Limit {
 	return Limit{50, 5}
 }
 
+// EFSLimit is a bucket for an action of EFS. AWS documents none; clients that list many file systems are refused
+// well before EC2's limits (github.com/rexray/rexray issue 1373).
+func EFSLimit(action string) Limit {
+	if strings.HasPrefix(action, "Describe") || strings.HasPrefix(action, "List") {
+		return Limit{50, 10}
+	}
+	return Limit{20, 5}
+}
+
 // Buckets are one bucket per action. They are safe for concurrent use.
 type Buckets struct {
 	mu      sync.Mutex

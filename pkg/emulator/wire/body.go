@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"time"
@@ -34,6 +35,7 @@ var (
 	_ Protocol = EC2{}
 	_ Protocol = Query{}
 	_ Protocol = JSON{}
+	_ Protocol = RESTJSON{}
 )
 
 const xmlType = "text/xml;charset=UTF-8"
@@ -99,6 +101,26 @@ func (JSON) Success(_, _ string, body any) (string, []byte, error) {
 func (JSON) Failure(_ string, e *Error) (string, []byte) {
 	data, _ := json.Marshal(map[string]string{"__type": e.Code, "message": e.Message}) // strings always marshal
 	return jsonType, data
+}
+
+// RESTJSON is the REST JSON protocol: https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html
+type RESTJSON struct{}
+
+// Success is the body as JSON; nil has no body.
+func (RESTJSON) Success(_, _ string, body any) (string, []byte, error) {
+	if body == nil {
+		return "application/json", nil, nil
+	}
+	data, err := json.Marshal(body)
+	return "application/json", data, err
+}
+
+// Failure is {"ErrorCode":…,"Message":…} and what else the error's shape has, as EFS writes it.
+func (RESTJSON) Failure(_ string, e *Error) (string, []byte) {
+	members := map[string]string{"ErrorCode": e.Code, "Message": e.Message}
+	maps.Copy(members, e.Fields)
+	data, _ := json.Marshal(members) // strings always marshal
+	return "application/json", data
 }
 
 func element(name, namespace string, body any) ([]byte, error) {

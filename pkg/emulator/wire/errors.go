@@ -10,7 +10,8 @@ import (
 // Codes: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
 type Error struct {
 	Code, Message string
-	Status        int // HTTP
+	Status        int               // HTTP
+	Fields        map[string]string // further members that the error's shape has; JSON protocols only
 }
 
 func (e *Error) Error() string { return e.Code + ": " + e.Message }
@@ -64,6 +65,12 @@ func ForService(service string, e *Error) *Error {
 			"AuthFailure": "UnrecognizedClientException", "ExpiredToken": "ExpiredTokenException",
 			"InternalError": "KMSInternalException", "RequestLimitExceeded": "ThrottlingException",
 		},
+		"elasticfilesystem": {
+			"MissingAuthenticationToken": "MissingAuthenticationTokenException", "IncompleteSignature": "IncompleteSignatureException",
+			"SignatureDoesNotMatch": "InvalidSignatureException", "RequestExpired": "InvalidSignatureException",
+			"AuthFailure": "UnrecognizedClientException", "ExpiredToken": "ExpiredTokenException",
+			"InternalError": "InternalServerError", "RequestLimitExceeded": "ThrottlingException", "UnauthorizedOperation": "AccessDeniedException",
+		},
 		"sts": {"AuthFailure": "InvalidClientTokenId", "RequestExpired": "SignatureDoesNotMatch", "RequestLimitExceeded": "Throttling"},
 	}
 	code, ok := codes[service][e.Code]
@@ -74,5 +81,5 @@ func ForService(service string, e *Error) *Error {
 	if code == "AuthFailure" {
 		status = http.StatusUnauthorized
 	}
-	return &Error{Code: code, Message: e.Message, Status: status}
+	return &Error{Code: code, Message: e.Message, Status: status, Fields: e.Fields}
 }

@@ -33,6 +33,9 @@ func (p *Params) Has(name string) bool { return p.values.Has(name) }
 // String is the parameter, empty if it was not sent.
 func (p *Params) String(name string) string { return p.values.Get(name) }
 
+// All are the values of a parameter that was sent several times.
+func (p *Params) All(name string) []string { return p.values[name] }
+
 // Required is the parameter, which must be sent.
 func (p *Params) Required(name string) string {
 	v := p.values.Get(name)
