@@ -56,8 +56,6 @@ func (l *lane) mayRefuse(o outcome, rival verb) bool {
 	allowed, known := map[refusal]bool{
 		{codes.AlreadyExists, createOther}: true,
 		{codes.NotFound, createOther}:      d.source != "", // or so, where the snapshot that it was restored from is gone
-		// The name's token answered the deleted volume, which looks as if its key was unusable.
-		{codes.PermissionDenied, create}: d.reused,
 
 		{codes.NotFound, publish}:  d.there != yes || rival == remove,
 		{codes.NotFound, expand}:   d.there != yes,
@@ -140,6 +138,8 @@ func (l *lane) unpublished(o outcome) {
 func (l *lane) expanded(o outcome) {
 	d := l.disk
 	switch {
+	case o.code == codes.OK && d.there == no && d.pin.holds() && o.want <= d.max:
+		// EC2 still showed it, and large enough: nothing was asked for.
 	case o.code == codes.OK && d.there == no:
 		l.wrong("a volume that does not exist was expanded")
 	case o.code == codes.OK && o.bytes/gib < o.want:

@@ -61,8 +61,7 @@ func faults() []harness.Fault {
 	out := []harness.Fault{
 		{Operation: "*", Effect: "refuse", Probability: .01},
 		{Operation: "*", Effect: "drop-reply", Probability: .01},
-		// Rare: the driver slows down for long after each, as it must before a bucket that is empty. The profile has such buckets too.
-		{Operation: "*", Effect: "throttle", Probability: .001},
+		{Operation: "*", Effect: "throttle", Probability: .04}, // beside the profile's own buckets
 		{Operation: "*", Effect: "delay", Probability: .02, DelayMS: 3000},
 	}
 	for _, op := range []string{"CreateVolume", "DeleteVolume", "AttachVolume", "DetachVolume", "ModifyVolume", "CreateSnapshot", "DeleteSnapshot"} {

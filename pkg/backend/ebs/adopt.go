@@ -21,11 +21,11 @@ func (b *Backend) adopt(ctx context.Context, req volume.CreateRequest, o order) 
 		return volume.Volume{}, err
 	}
 	if v.Tags[TagAdopted] == "" {
-		err := b.api.CreateTags(ctx, v.ID, map[string]string{
+		err := b.setTags(ctx, opAdopt, v.ID, map[string]string{
 			TagAdopted: "external", TagCluster: b.opts.Owner.Cluster, TagVolumeName: req.Name,
 		})
 		if err != nil {
-			return volume.Volume{}, fault.Wrap(opAdopt, v.ID, err)
+			return volume.Volume{}, err
 		}
 	}
 	out := describe(v)

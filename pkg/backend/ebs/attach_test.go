@@ -2,6 +2,7 @@ package ebs_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -17,6 +18,7 @@ import (
 )
 
 func TestPublish_TakesTheNextNameWhereOneIsTaken(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, emulator.Options{HiddenDevices: []string{"/dev/xvdba", "/dev/xvdbb"}}, 50*time.Millisecond)
 	b := c.backend()
 	first, err := publish(t, b, mustCreate(t, b, "one").Handle, c.node(0))
@@ -34,6 +36,7 @@ func TestPublish_TakesTheNextNameWhereOneIsTaken(t *testing.T) {
 }
 
 func TestPublish_ManyAtOnceGetNamesOfTheirOwn(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, emulator.Options{Profile: emulator.Reference}, 50*time.Millisecond)
 	b := c.backend()
 	const n = 10
@@ -67,6 +70,7 @@ func TestPublish_ManyAtOnceGetNamesOfTheirOwn(t *testing.T) {
 }
 
 func TestPublish_WhatEC2WouldRefuse(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, emulator.Options{Zones: []string{"us-east-1a", "us-east-1b"}, AttachLimit: 2}, 50*time.Millisecond)
 	b := c.backend()
 	v := mustCreate(t, b, "v")
@@ -89,6 +93,7 @@ func TestPublish_WhatEC2WouldRefuse(t *testing.T) {
 }
 
 func TestPublish_ABlankDiskIsMarkedBeforeAnythingCanWriteToIt(t *testing.T) {
+	t.Parallel()
 	for context, want := range map[string]string{"": "raw", "raw": "raw", "bosh": "bosh"} {
 		c := instant(t)
 		b := c.backend()
@@ -103,6 +108,7 @@ func TestPublish_ABlankDiskIsMarkedBeforeAnythingCanWriteToIt(t *testing.T) {
 }
 
 func TestPublish_ALostReplyIsNoSecondAttachment(t *testing.T) {
+	t.Parallel()
 	for _, effect := range []faults.Effect{faults.DropReply, faults.FailAfter} {
 		t.Run(string(effect), func(t *testing.T) {
 			c := instant(t)
@@ -124,26 +130,30 @@ func TestPublish_ALostReplyIsNoSecondAttachment(t *testing.T) {
 }
 
 func TestPublish_UnderDisagreeingViews(t *testing.T) {
+	t.Parallel()
 	for seed := range int64(4) {
-		c := newCloud(t, emulator.Options{Window: time.Second, Seed: seed}, 0)
-		first, second := c.backend(), c.backend()
-		v := mustCreate(t, first, "v")
-		if err := again(func() error { _, err := publish(t, first, v.Handle, c.node(0)); return err }); err != nil {
-			t.Fatal(err)
-		}
-		// Another process detaches it at once, and attaches it elsewhere.
-		if err := again(func() error { return second.Unpublish(t.Context(), v.Handle, c.node(0)) }); err != nil {
-			t.Fatal(err)
-		}
-		if a := c.State().Volumes[0].Attachments; len(a) > 0 {
-			t.Errorf("seed %d: Unpublish answered OK, EC2 holds %+v", seed, a)
-		}
-		if err := again(func() error { _, err := publish(t, first, v.Handle, c.node(1)); return err }); err != nil {
-			t.Fatal(err)
-		}
-		if a := c.State().Volumes[0].Attachments; len(a) != 1 || a[0].Instance != c.node(1) || a[0].State != "attached" {
-			t.Errorf("seed %d: Publish answered OK, EC2 holds %+v", seed, a)
-		}
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			c := lagging(t, seed)
+			first, second := c.backend(), c.backend()
+			v := mustCreate(t, first, "v")
+			if err := again(func() error { _, err := publish(t, first, v.Handle, c.node(0)); return err }); err != nil {
+				t.Fatal(err)
+			}
+			// Another process detaches it at once, and attaches it elsewhere.
+			if err := again(func() error { return second.Unpublish(t.Context(), v.Handle, c.node(0)) }); err != nil {
+				t.Fatal(err)
+			}
+			if a := c.State().Volumes[0].Attachments; len(a) > 0 {
+				t.Errorf("Unpublish answered OK, EC2 holds %+v", a)
+			}
+			if err := again(func() error { _, err := publish(t, first, v.Handle, c.node(1)); return err }); err != nil {
+				t.Fatal(err)
+			}
+			if a := c.State().Volumes[0].Attachments; len(a) != 1 || a[0].Instance != c.node(1) || a[0].State != "attached" {
+				t.Errorf("Publish answered OK, EC2 holds %+v", a)
+			}
+		})
 	}
 }
 
@@ -159,6 +169,7 @@ func again(do func() error) error {
 }
 
 func TestUnpublish_SucceedsWhereTheNodeIsGone(t *testing.T) {
+	t.Parallel()
 	c := instant(t)
 	b := c.backend()
 	v := mustCreate(t, b, "v")
@@ -179,6 +190,7 @@ func TestUnpublish_SucceedsWhereTheNodeIsGone(t *testing.T) {
 }
 
 func TestExpand(t *testing.T) {
+	t.Parallel()
 	t.Run("a rate limit is told with EC2's own time and is not final", func(t *testing.T) {
 		c := instant(t)
 		b := c.backend()
@@ -222,13 +234,14 @@ func (holding) Detach(_ context.Context, _, _ string, force bool) error {
 }
 
 func TestUnpublish_ForcesOnlyWhereNothingRuns(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, emulator.Options{Storage: holding{}}, 50*time.Millisecond)
 	b := c.backend()
 	v := mustCreate(t, b, "v")
 	if _, err := publish(t, b, v.Handle, c.node(0)); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 	defer cancel()
 	err := b.Unpublish(ctx, v.Handle, c.node(0))
 	if !fault.Is(err, fault.Pending) || !strings.Contains(err.Error(), "unmount it there") {
@@ -247,20 +260,17 @@ func TestUnpublish_ForcesOnlyWhereNothingRuns(t *testing.T) {
 }
 
 func TestPublish_AnAttachmentThatHangsIsBegunAfresh(t *testing.T) {
+	t.Parallel()
 	clk := clock.New()
 	c := newCloud(t, emulator.Options{Profile: emulator.Reference, Clock: clk}, 50*time.Millisecond)
 	b := c.backendWith(ebs.Options{StuckAfter: 200 * time.Millisecond})
 	v := mustCreate(t, b, "v")
-	if err := c.SetSpeed(0); err != nil { // EC2 makes no progress
-		t.Fatal(err)
-	}
+	c.speed(0) // EC2 makes no progress
 	_, err := publish(t, b, v.Handle, c.node(0))
 	if !fault.Is(err, fault.Pending) || !strings.Contains(err.Error(), "the attachment was ended") {
 		t.Errorf("Publish = %v (%v)", err, fault.KindOf(err))
 	}
-	if err := c.SetSpeed(100); err != nil {
-		t.Fatal(err)
-	}
+	c.speed(100)
 	if err := again(func() error { _, err := publish(t, b, v.Handle, c.node(0)); return err }); err != nil {
 		t.Errorf("asked again: %v", err)
 	}

@@ -110,7 +110,7 @@ func (b *Backend) change(ctx context.Context, op string, v ec2.Volume, want ec2.
 
 // carryOut calls ModifyVolume, or waits for the modification that does the same.
 func (b *Backend) carryOut(ctx context.Context, op string, v ec2.Volume, want ec2.Change) (ec2.Volume, error) {
-	err := b.api.ModifyVolume(ctx, v.ID, want)
+	_, err := untilKnown(ctx, op, func(ctx context.Context) error { return b.api.ModifyVolume(ctx, v.ID, want) }, b.aVolume(v.ID))
 	switch {
 	case fault.Is(err, fault.Pending): // one runs already, perhaps by a call whose answer was lost
 		m, found, readErr := b.api.Modification(ctx, v.ID)
@@ -118,13 +118,7 @@ func (b *Backend) carryOut(ctx context.Context, op string, v ec2.Volume, want ec
 			return v, fault.Wrap(op, v.ID, err)
 		}
 	case err != nil && strings.Contains(err.Error(), "smaller than existing size"):
-		// It was larger before, and EC2 showed an older size: another process has grown it.
-		return v, notVisibleYet(op, v.ID)
-	case fault.Is(err, fault.NotFound):
-		if gone := b.unlessGone(ctx, op, v.ID, b.api.VolumeAbsent); gone != nil {
-			return v, gone
-		}
-		return v, fault.Wrap(op, v.ID, err)
+		return b.grownByOther(ctx, op, v.ID, want)
 	case err != nil:
 		return v, fault.Wrap(op, v.ID, err)
 	}
@@ -137,9 +131,25 @@ func covers(is, want ec2.Change) bool {
 		(want.IOPS == 0 || is.IOPS == want.IOPS) && (want.Throughput == 0 || is.Throughput == want.Throughput)
 }
 
+// grownByOther waits until EC2 shows the size that another process has given the volume.
+func (b *Backend) grownByOther(ctx context.Context, op, id string, want ec2.Change) (v ec2.Volume, err error) {
+	err = batch.Poll(ctx, func(ctx context.Context) (bool, error) {
+		v, err = b.volume(ctx, op, id)
+		return v.SizeGiB > want.SizeGiB, err
+	})
+	if err != nil && ctx.Err() != nil || err == nil && !covers(shapeOf(v), want) {
+		return v, notVisibleYet(op, id)
+	}
+	return v, err
+}
+
+func shapeOf(v ec2.Volume) ec2.Change {
+	return ec2.Change{Type: v.Type, SizeGiB: v.SizeGiB, IOPS: v.IOPS, Throughput: v.Throughput}
+}
+
 // awaitChange waits until the modification is effective and DescribeVolumes shows it.
 func (b *Backend) awaitChange(ctx context.Context, op, id string, want ec2.Change) (ec2.Volume, error) {
-	var last ec2.Modification
+	last := ec2.Modification{State: "modifying"} // EC2 was asked for it
 	var v ec2.Volume
 	err := b.waits.modified.Poll(ctx, func(ctx context.Context) (bool, error) {
 		m, found, err := b.api.Modification(ctx, id)
@@ -163,7 +173,7 @@ func (b *Backend) awaitChange(ctx context.Context, op, id string, want ec2.Chang
 		if found {
 			v = now
 		}
-		return found && covers(ec2.Change{Type: v.Type, SizeGiB: v.SizeGiB, IOPS: v.IOPS, Throughput: v.Throughput}, want), nil
+		return found && covers(shapeOf(v), want), nil
 	})
 	if err != nil && ctx.Err() != nil {
 		return v, fault.New(fault.Pending, op, id, "EC2 still shows the modification as %q; ask again", last.State)

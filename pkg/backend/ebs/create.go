@@ -31,7 +31,9 @@ func (b *Backend) Create(ctx context.Context, req volume.CreateRequest) (volume.
 	}
 	switch {
 	case found:
-		v, err = b.available(ctx, v)
+		if v, err = b.available(ctx, opCreate, v); errors.Is(err, errDeleted) && sourceGone == nil {
+			v, err = b.make(ctx, req.Name, o.spec)
+		}
 	case sourceGone != nil:
 		err = sourceGone
 	default:
@@ -92,25 +94,34 @@ func (b *Backend) make(ctx context.Context, name string, spec ec2.VolumeSpec) (e
 			b.tokens.burn(name, generation)
 			continue
 		}
-		v, err := b.available(ctx, made)
-		if !errors.Is(err, errVanished) {
+		v, err := b.available(ctx, opCreate, made)
+		deleted, vanished := errors.Is(err, errDeleted), errors.Is(err, errVanished)
+		if !deleted && !vanished {
 			return v, err
 		}
 		b.tokens.burn(name, generation)
-		// Clocks may differ by a little, so a volume counts as an earlier call's only
-		// where it is clearly older than this call.
-		if asked.Sub(made.Created) < 5*time.Second || generation-first == maxGenerations {
+		// Clocks may differ by a little, so a volume that vanished counts as an earlier
+		// call's only where it is clearly older than this call.
+		if vanished && asked.Sub(made.Created) < 5*time.Second || generation-first == maxGenerations {
 			return v, err
 		}
 	}
 }
 
 // call asks EC2 for a new volume or a clone.
-func (b *Backend) call(ctx context.Context, spec ec2.VolumeSpec) (ec2.Volume, error) {
-	if spec.Source != "" {
-		return b.api.CopyVolume(ctx, spec)
+func (b *Backend) call(ctx context.Context, spec ec2.VolumeSpec) (made ec2.Volume, err error) {
+	ask, source := b.api.CreateVolume, []thing{}
+	switch {
+	case spec.Source != "":
+		ask, source = b.api.CopyVolume, []thing{b.aVolume(spec.Source)}
+	case spec.Snapshot != "":
+		source = []thing{b.aSnapshot(spec.Snapshot)}
 	}
-	return b.api.CreateVolume(ctx, spec)
+	_, err = untilKnown(ctx, opCreate, func(ctx context.Context) (err error) {
+		made, err = ask(ctx, spec)
+		return err
+	}, source...)
+	return made, err
 }
 
 // afterRefusal looks for the volume before it believes a refusal: EC2 answers its
@@ -120,7 +131,7 @@ func (b *Backend) afterRefusal(ctx context.Context, name string, refusal error) 
 	if err != nil || !found {
 		return v, fault.Wrap(opCreate, name, refusal)
 	}
-	return b.available(ctx, v)
+	return b.available(ctx, opCreate, v)
 }
 
 // afterMismatch handles a token that came with other settings before. Either a
@@ -132,7 +143,7 @@ func (b *Backend) afterMismatch(ctx context.Context, name string, generation int
 	case err != nil:
 		return v, err
 	case found:
-		return b.available(ctx, v)
+		return b.available(ctx, opCreate, v)
 	case b.tokens.mismatched(name, time.Now()) > b.api.AbsenceInterval():
 		b.tokens.burn(name, generation)
 	}
@@ -140,10 +151,13 @@ func (b *Backend) afterMismatch(ctx context.Context, name string, generation int
 		"an earlier request of this name had other settings and its volume is not to be seen; ask again")
 }
 
-var errVanished = errors.New("the volume was created and vanished")
+var (
+	errVanished = errors.New("the volume was created and vanished")
+	errDeleted  = errors.New("the volume was deleted")
+)
 
 // available waits until a volume can be used.
-func (b *Backend) available(ctx context.Context, v ec2.Volume) (ec2.Volume, error) {
+func (b *Backend) available(ctx context.Context, op string, v ec2.Volume) (ec2.Volume, error) {
 	if v.State == ec2.StateAvailable || v.State == ec2.StateInUse {
 		return v, nil
 	}
@@ -160,30 +174,41 @@ func (b *Backend) available(ctx context.Context, v ec2.Volume) (ec2.Volume, erro
 		case time.Since(asked) > b.api.AbsenceInterval():
 			absent, err := b.api.VolumeAbsent(ctx, v.ID)
 			if absent {
-				return false, vanished(v)
+				return false, vanished(op, v)
 			}
 			return false, err
 		}
-		if last.State == ec2.StateError || last.State == ec2.StateDeleting {
-			return false, fault.New(fault.Internal, opCreate, v.ID, "EC2 says that the volume is in state %q; delete it and ask again", last.State)
+		switch last.State {
+		case ec2.StateError:
+			return false, fault.New(fault.Internal, op, v.ID, "EC2 says that the volume is in state %q; delete it and ask again", last.State)
+		case ec2.StateDeleting:
+			return false, deleted(op, v)
 		}
 		return last.State == ec2.StateAvailable || last.State == ec2.StateInUse, nil
 	})
 	if err != nil && ctx.Err() != nil {
-		return last, fault.New(fault.Pending, opCreate, v.ID, "EC2 still says %q; ask again", last.State)
+		return last, fault.New(fault.Pending, op, v.ID, "EC2 still says %q; ask again", last.State)
 	}
-	return last, fault.Wrap(opCreate, v.ID, err)
+	return last, fault.Wrap(op, v.ID, err)
 }
 
-// vanished explains a volume that EC2 accepted and took back, which it does where
-// the KMS key cannot be used (no error is ever answered).
-func vanished(v ec2.Volume) error {
-	f := fault.New(fault.Denied, "CreateVolume", v.ID, "EC2 accepted the volume and then took it back")
-	if v.Encrypted {
-		f.Message += fmt.Sprintf("; the usual reason is that KMS key %s cannot be used: enable it, and grant the driver's role"+
-			" kms:CreateGrant, kms:Decrypt, kms:DescribeKey, kms:GenerateDataKeyWithoutPlaintext and kms:ReEncrypt* on it", v.KMSKey)
+// vanished explains a volume that EC2 accepted and does not have any more. Where it is
+// encrypted, EC2 takes it back if the KMS key cannot be used (no error is ever answered);
+// otherwise somebody has deleted it.
+func vanished(op string, v ec2.Volume) error {
+	if !v.Encrypted {
+		return deleted(op, v)
 	}
+	f := fault.New(fault.Denied, "CreateVolume", v.ID, "EC2 accepted the volume and then took it back; the usual reason is that"+
+		" KMS key %s cannot be used: enable it, and grant the driver's role"+
+		" kms:CreateGrant, kms:Decrypt, kms:DescribeKey, kms:GenerateDataKeyWithoutPlaintext and kms:ReEncrypt* on it", v.KMSKey)
 	f.Err = errVanished
+	return f
+}
+
+func deleted(op string, v ec2.Volume) error {
+	f := fault.New(fault.Pending, op, v.ID, "somebody deleted the volume meanwhile; ask again")
+	f.Err = errDeleted
 	return f
 }
 

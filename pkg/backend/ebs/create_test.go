@@ -17,6 +17,7 @@ import (
 )
 
 func TestCreate_ALostReplyMakesNoSecondVolume(t *testing.T) {
+	t.Parallel()
 	for _, effect := range []faults.Effect{faults.DropReply, faults.FailAfter} {
 		t.Run(string(effect), func(t *testing.T) {
 			c := instant(t)
@@ -37,7 +38,8 @@ func TestCreate_ALostReplyMakesNoSecondVolume(t *testing.T) {
 }
 
 func TestCreate_TwoProcessesAtOnceMakeOneVolume(t *testing.T) {
-	c := newCloud(t, emulator.Options{Window: time.Second, Seed: 3}, 0)
+	t.Parallel()
+	c := lagging(t, 3)
 	backends := []*ebs.Backend{c.backend(), c.backend()}
 	handles := make([]string, 8)
 	var wg sync.WaitGroup
@@ -57,6 +59,7 @@ func TestCreate_TwoProcessesAtOnceMakeOneVolume(t *testing.T) {
 }
 
 func TestCreate_ALimitOnTheRepetitionFindsTheVolume(t *testing.T) {
+	t.Parallel()
 	c := instant(t)
 	v := mustCreate(t, c.backend(), "v")
 	// The name's tag is not visible at first, then EC2 answers its limit to the repetition.
@@ -71,6 +74,7 @@ func TestCreate_ALimitOnTheRepetitionFindsTheVolume(t *testing.T) {
 }
 
 func TestCreate_AKeyThatCannotBeUsedIsNamed(t *testing.T) {
+	t.Parallel()
 	c := instant(t)
 	b := c.backend()
 	req := request("v", 1)
@@ -92,6 +96,7 @@ func TestCreate_AKeyThatCannotBeUsedIsNamed(t *testing.T) {
 }
 
 func TestCreate_AMendedKeyWorksAfterARestart(t *testing.T) {
+	t.Parallel()
 	c := instant(t)
 	req := request("v", 1)
 	req.Parameters = map[string]string{"kmsKeyId": "alias/none"}
@@ -112,6 +117,7 @@ func TestCreate_AMendedKeyWorksAfterARestart(t *testing.T) {
 }
 
 func TestCreate_Parameters(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name       string
 		parameters map[string]string
@@ -166,6 +172,7 @@ func sameWords(a, b string) bool {
 }
 
 func TestCreate_TagsAndDefaultsOfTheDriver(t *testing.T) {
+	t.Parallel()
 	c := instant(t)
 	b := c.backendWith(ebs.Options{Encrypted: true, Owner: backend.Owner{Tags: map[string]string{"team": "storage", "cost": "7"}}})
 	req := request("v", 1)
@@ -194,6 +201,7 @@ func TestCreate_TagsAndDefaultsOfTheDriver(t *testing.T) {
 }
 
 func TestCreate_WithoutTopologyIsDeterministicAndSpread(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, emulator.Options{Zones: []string{"us-east-1a", "us-east-1b"}}, 50*time.Millisecond)
 	b := c.backend()
 	zones := map[string]bool{}
@@ -216,20 +224,24 @@ func TestCreate_WithoutTopologyIsDeterministicAndSpread(t *testing.T) {
 }
 
 func TestCreate_APassedDeadlineSaysAskAgain(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, emulator.Options{Profile: emulator.Reference}, 0)
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	c.speed(0) // EC2 makes no progress
+	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 	defer cancel()
 	b := c.backend()
 	if _, err := b.Create(ctx, request("v", 1)); !fault.Is(err, fault.Pending) || !strings.Contains(err.Error(), "creating") {
 		t.Errorf("Create = %v (%v)", err, fault.KindOf(err))
 	}
+	c.speed(20)
 	if _, err := b.Create(t.Context(), request("v", 1)); err != nil || len(c.ours()) != 1 {
 		t.Errorf("asked again: %v; in the cloud: %v", err, c.ours())
 	}
 }
 
 func TestCreateSnapshot_ALostReplyMakesNoSecondSnapshot(t *testing.T) {
-	c := newCloud(t, emulator.Options{Window: time.Second, Seed: 5}, 1500*time.Millisecond)
+	t.Parallel()
+	c := lagging(t, 5)
 	b := c.backend()
 	v := mustCreate(t, b, "v")
 	c.fault(emulator.Fault{Operation: "CreateSnapshot", Nth: 1, Effect: "drop-reply"})
@@ -248,25 +260,30 @@ func TestCreateSnapshot_ALostReplyMakesNoSecondSnapshot(t *testing.T) {
 }
 
 func TestCreateSnapshot_AskedAgainBeforeEC2ShowsItIsOneSnapshot(t *testing.T) {
+	t.Parallel()
 	for seed := range int64(3) {
-		c := newCloud(t, emulator.Options{Window: 2 * time.Second, Seed: seed}, 0)
-		b := c.backend()
-		v := mustCreate(t, b, "v")
-		ids := map[string]bool{}
-		for range 10 {
-			s, err := b.CreateSnapshot(t.Context(), volume.SnapshotRequest{Name: "s", Source: v.Handle})
-			if err != nil {
-				t.Fatal(err)
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			c := lagging(t, seed)
+			b := c.backend()
+			v := mustCreate(t, b, "v")
+			ids := map[string]bool{}
+			for range 10 {
+				s, err := b.CreateSnapshot(t.Context(), volume.SnapshotRequest{Name: "s", Source: v.Handle})
+				if err != nil {
+					t.Fatal(err)
+				}
+				ids[s.ID] = true
 			}
-			ids[s.ID] = true
-		}
-		if n := len(c.State().Snapshots); n != 1 || len(ids) != 1 {
-			t.Errorf("seed %d: %d snapshots in the cloud, answered %v", seed, n, ids)
-		}
+			if n := len(c.State().Snapshots); n != 1 || len(ids) != 1 {
+				t.Errorf("%d snapshots in the cloud, answered %v", n, ids)
+			}
+		})
 	}
 }
 
 func TestCreate_AnotherLayoutUnderTheNameIsAConflict(t *testing.T) {
+	t.Parallel()
 	c := instant(t)
 	b := c.backend()
 	mustCreate(t, b, "v")

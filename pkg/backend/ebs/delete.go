@@ -36,7 +36,7 @@ func (b *Backend) Delete(ctx context.Context, handle string) (kept string, err e
 	if len(v.Attachments) > 0 {
 		return "", fault.New(fault.InUse, opDelete, v.ID, "the volume is attached to node %s; unpublish it first", describeAttachments(v.Attachments))
 	}
-	err = b.untilKnown(ctx, opDelete, v.ID, b.api.VolumeAbsent, b.api.DeleteVolume)
+	err = end(ctx, opDelete, b.aVolume(v.ID), b.api.DeleteVolume)
 	if err == nil {
 		b.tokens.deletedVolume(v.Tags[TagVolumeName], v.ID, time.Now())
 	}

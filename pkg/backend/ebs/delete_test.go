@@ -3,15 +3,14 @@ package ebs_test
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/diskbridge/diskbridge/pkg/backend"
 	"github.com/diskbridge/diskbridge/pkg/backend/ebs"
-	"github.com/diskbridge/diskbridge/pkg/emulator"
 	"github.com/diskbridge/diskbridge/pkg/fault"
 )
 
 func TestDelete_DeletesOnlyWhatIsOurs(t *testing.T) {
+	t.Parallel()
 	const peer = "ebs.csi.aws.com"
 	for _, tc := range []struct {
 		name    string
@@ -53,7 +52,8 @@ func TestDelete_DeletesOnlyWhatIsOurs(t *testing.T) {
 }
 
 func TestDelete_ANameCanComeAgainAtOnce(t *testing.T) {
-	c := newCloud(t, emulator.Options{Window: time.Second, Seed: 2}, 0)
+	t.Parallel()
+	c := lagging(t, 2)
 	b := c.backend()
 	seen := map[string]bool{}
 	for range 3 {
@@ -72,6 +72,7 @@ func TestDelete_ANameCanComeAgainAtOnce(t *testing.T) {
 }
 
 func TestDelete_AMalformedHandleIsNothing(t *testing.T) {
+	t.Parallel()
 	c := instant(t)
 	for _, handle := range []string{"vol-xyz", "nonsense", strings.Repeat("x", 300)} {
 		if _, err := c.backend().Delete(t.Context(), handle); err != nil {
@@ -87,6 +88,7 @@ func TestDelete_AMalformedHandleIsNothing(t *testing.T) {
 }
 
 func TestStandingIn_TheOtherDriverFindsItsTags(t *testing.T) {
+	t.Parallel()
 	const peer = "ebs.csi.aws.com"
 	c := instant(t)
 	b := c.backendWith(ebs.Options{Owner: backend.Owner{Driver: peer}})

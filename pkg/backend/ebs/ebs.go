@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/diskbridge/diskbridge/pkg/backend"
-	"github.com/diskbridge/diskbridge/pkg/cloud/batch"
 	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
 	"github.com/diskbridge/diskbridge/pkg/fault"
 	"github.com/diskbridge/diskbridge/pkg/volume"
@@ -67,7 +66,7 @@ func New(api API, opts Options) *Backend {
 	if opts.StuckAfter == 0 {
 		opts.StuckAfter = 90 * time.Second
 	}
-	return &Backend{api: api, opts: opts, devices: newDeviceNames(), tokens: newTokenMemory(time.Now()), waits: newWaits(), changes: newChanges(), detaches: newDetaches()}
+	return &Backend{api: api, opts: opts, devices: newDeviceNames(), tokens: newTokenMemory(time.Now()), waits: newWaits(api.AbsenceInterval()), changes: newChanges(), detaches: newDetaches()}
 }
 
 // Probe asks EC2 for the zones once; later it answers from memory.
@@ -139,66 +138,6 @@ func (b *Backend) List(ctx context.Context, page volume.Page) ([]volume.Volume, 
 	return paged(page, func(token string) ([]ec2.Volume, string, error) {
 		return b.api.VolumePage(ctx, token)
 	}, describe)
-}
-
-// volume reads a volume that must exist; fault.NotFound only with proof.
-func (b *Backend) volume(ctx context.Context, op, handle string) (ec2.Volume, error) {
-	id, err := volumeID(op, handle)
-	if err != nil {
-		return ec2.Volume{}, err
-	}
-	return mustExist(ctx, op, "volume", id, b.api.Volume, b.api.VolumeAbsent)
-}
-
-// mustExist reads a resource and proves its absence where EC2 does not show it.
-func mustExist[T any](ctx context.Context, op, what, id string, read func(context.Context, string) (T, bool, error), absent absence) (T, error) {
-	v, found, err := read(ctx, id)
-	if err != nil || found {
-		return v, fault.Wrap(op, id, err)
-	}
-	gone, err := absent(ctx, id)
-	switch {
-	case err != nil:
-		return v, fault.Wrap(op, id, err)
-	case gone:
-		return v, fault.New(fault.NotFound, op, id, "the %s does not exist", what)
-	default:
-		return v, notVisibleYet(op, id)
-	}
-}
-
-// notVisibleYet is the answer where EC2's answers about one resource disagree.
-func notVisibleYet(op, id string) error {
-	return fault.New(fault.Pending, op, id, "EC2 does not show it everywhere yet; ask again")
-}
-
-// absence is a proof by id, such as API.VolumeAbsent.
-type absence func(ctx context.Context, id string) (bool, error)
-
-// unlessGone is nil where absence is proven, and fault.Pending where it is not.
-func (b *Backend) unlessGone(ctx context.Context, op, id string, absent absence) error {
-	gone, err := absent(ctx, id)
-	if err == nil && !gone {
-		err = notVisibleYet(op, id)
-	}
-	return fault.Wrap(op, id, err)
-}
-
-// untilKnown repeats a call that ends something while EC2 denies what exists: a
-// fresh resource is not known everywhere at once. What is proven gone needs no end.
-func (b *Backend) untilKnown(ctx context.Context, op, id string, absent absence, call func(context.Context, string) error) error {
-	for {
-		err := call(ctx, id)
-		if !fault.Is(err, fault.NotFound) {
-			return fault.Wrap(op, id, err)
-		}
-		if err := b.unlessGone(ctx, op, id, absent); !fault.Is(err, fault.Pending) {
-			return err
-		}
-		if batch.Pause(ctx, 200*time.Millisecond) != nil {
-			return notVisibleYet(op, id)
-		}
-	}
 }
 
 // volumeID checks that a handle names an EBS volume. A handle that cannot name any

@@ -1,10 +1,13 @@
 package ebs_test
 
 import (
+	"flag"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
+	sdkaws "github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
 
 	"github.com/diskbridge/diskbridge/pkg/backend"
@@ -17,6 +20,24 @@ import (
 )
 
 const cluster = "test-cluster"
+
+// TestMain gives every test the emulator's credentials; its endpoint is each test's own, so that they run side by side.
+// They mostly wait, so that more of them than processors do.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
+	for k, v := range map[string]string{
+		"AWS_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
+		"AWS_CONFIG_FILE": "/nonexistent", "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
+	} {
+		if err := os.Setenv(k, v); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(m.Run())
+}
 
 // cloud is an emulator and the real client on it.
 type cloud struct {
@@ -41,12 +62,6 @@ func newCloud(t *testing.T, opts emulator.Options, absence time.Duration) *cloud
 			t.Error(err)
 		}
 	})
-	for k, v := range map[string]string{
-		"AWS_ENDPOINT_URL": server.Endpoint(), "AWS_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",
-		"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_CONFIG_FILE": "/nonexistent", "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
-	} {
-		t.Setenv(k, v)
-	}
 	return &cloud{Server: server, t: t, absence: absence}
 }
 
@@ -55,13 +70,26 @@ func instant(t *testing.T) *cloud {
 	return newCloud(t, emulator.Options{}, 50*time.Millisecond)
 }
 
-func (c *cloud) client() *ec2.Client {
+// lagging is a cloud whose views show the past for a while, five times as fast as EC2's: the tests mostly wait for it.
+func lagging(t *testing.T, seed int64) *cloud {
+	return newCloud(t, emulator.Options{Window: 400 * time.Millisecond, Seed: seed}, 600*time.Millisecond)
+}
+
+// config is a session of its own with the cloud.
+func (c *cloud) config() sdkaws.Config {
 	c.t.Helper()
 	session, err := aws.NewSession(c.t.Context(), aws.Options{})
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	client := ec2.New(session.Config(), ec2.Options{AbsenceInterval: c.absence})
+	config, endpoint := session.Config(), c.Endpoint()
+	config.BaseEndpoint = &endpoint
+	return config
+}
+
+func (c *cloud) client() *ec2.Client {
+	c.t.Helper()
+	client := ec2.New(c.config(), ec2.Options{AbsenceInterval: c.absence})
 	c.t.Cleanup(client.Close)
 	return client
 }
@@ -77,6 +105,14 @@ func (c *cloud) backendWith(opts ebs.Options) *ebs.Backend {
 }
 
 func (c *cloud) node(i int) string { return c.State().Instances[i].ID }
+
+// speed makes the cloud's time run that many times as fast as ours.
+func (c *cloud) speed(speed float64) {
+	c.t.Helper()
+	if err := c.SetSpeed(speed); err != nil {
+		c.t.Fatal(err)
+	}
+}
 
 // count returns how often an operation was called, whatever the outcome.
 func (c *cloud) count(operation string) int {
@@ -120,12 +156,7 @@ func (c *cloud) foreign(tags map[string]string) string {
 
 // sdk is the plain SDK client, for what the driver itself never does.
 func (c *cloud) sdk() *sdk.Client {
-	c.t.Helper()
-	session, err := aws.NewSession(c.t.Context(), aws.Options{})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return sdk.NewFromConfig(session.Config())
+	return sdk.NewFromConfig(c.config())
 }
 
 // terminate ends an instance for ever.
@@ -176,12 +207,14 @@ func fixture(t *testing.T, opts emulator.Options, absence time.Duration) backend
 }
 
 func TestBackend_Conformance(t *testing.T) {
+	t.Parallel()
 	backendtest.Run(t, func(t *testing.T) backendtest.Fixture {
 		return fixture(t, emulator.Options{}, 50*time.Millisecond)
 	})
 }
 
 func TestParameters_NamesAreThePeersAndAliasesMeanTheSame(t *testing.T) {
+	t.Parallel()
 	for _, p := range ebs.Parameters() {
 		if p.Help == "" || !strings.HasSuffix(p.Help, ".") {
 			t.Errorf("parameter %s has no help sentence", p.Key)

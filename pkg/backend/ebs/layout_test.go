@@ -24,6 +24,7 @@ func with(name string, parameters map[string]string) volume.CreateRequest {
 }
 
 func TestCreate_TellsTheNodeHowToFormat(t *testing.T) {
+	t.Parallel()
 	c := instant(t)
 	b := c.backend()
 	r := with("v", map[string]string{"layout": "bosh", "blocksize": "1k", "ext4BigAlloc": "true", "ext4EncryptionSupport": "false"})
@@ -49,6 +50,7 @@ func TestCreate_TellsTheNodeHowToFormat(t *testing.T) {
 }
 
 func TestCreate_CopiesKeepTheLayoutOfTheirSource(t *testing.T) {
+	t.Parallel()
 	c := instant(t)
 	b := c.backend()
 	source, err := b.Create(t.Context(), with("source", map[string]string{"layout": "bosh"}))
@@ -69,6 +71,7 @@ func TestCreate_CopiesKeepTheLayoutOfTheirSource(t *testing.T) {
 }
 
 func TestCreate_RefusesWhatCannotStandOnTheDisk(t *testing.T) {
+	t.Parallel()
 	c := instant(t)
 	b := c.backend()
 	for says, change := range map[string]func(*volume.CreateRequest){

@@ -105,12 +105,13 @@ func (b *Backend) tagChange(v ec2.Volume, values backend.Values) (tagChange, err
 // retag makes a tag change, with no call where nothing differs.
 func (b *Backend) retag(ctx context.Context, id string, c tagChange) error {
 	if len(c.gone) > 0 {
-		if err := b.api.DeleteTags(ctx, id, c.gone); err != nil {
+		drop := func(ctx context.Context) error { return b.api.DeleteTags(ctx, id, c.gone) }
+		if _, err := untilKnown(ctx, opModify, drop, b.aVolume(id)); err != nil {
 			return fault.Wrap(opModify, id, err)
 		}
 	}
 	if len(c.set) > 0 {
-		return fault.Wrap(opModify, id, b.api.CreateTags(ctx, id, c.set))
+		return b.setTags(ctx, opModify, id, c.set)
 	}
 	return nil
 }

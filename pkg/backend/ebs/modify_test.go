@@ -35,6 +35,7 @@ func mustCreateTen(t *testing.T, b *ebs.Backend) volume.Volume {
 }
 
 func TestModify_ChangesWhatDiffersAndNothingElse(t *testing.T) {
+	t.Parallel()
 	c := instant(t)
 	b := c.backend()
 	v := mustCreateTen(t, b)
@@ -60,6 +61,7 @@ func TestModify_ChangesWhatDiffersAndNothingElse(t *testing.T) {
 }
 
 func TestModify_AnotherType(t *testing.T) {
+	t.Parallel()
 	c := instant(t)
 	b := c.backend()
 	v := mustCreateTen(t, b)
@@ -72,6 +74,7 @@ func TestModify_AnotherType(t *testing.T) {
 }
 
 func TestModify_Refusals(t *testing.T) {
+	t.Parallel()
 	c := instant(t)
 	b := c.backend()
 	v := mustCreate(t, b, "v")
@@ -101,6 +104,7 @@ func TestModify_Refusals(t *testing.T) {
 }
 
 func TestModify_BesideExpandIsOneModification(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, emulator.Options{Profile: emulator.Reference}, 50*time.Millisecond)
 	b := c.backend()
 	v := mustCreateTen(t, b)
@@ -122,6 +126,7 @@ func TestModify_BesideExpandIsOneModification(t *testing.T) {
 }
 
 func TestModify_ALostReplyIsNoSecondModification(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, emulator.Options{Profile: emulator.Reference}, 50*time.Millisecond)
 	b := c.backend()
 	v := mustCreateTen(t, b)
@@ -132,6 +137,7 @@ func TestModify_ALostReplyIsNoSecondModification(t *testing.T) {
 }
 
 func TestExpand_KeepsTheRatioOfIOPS(t *testing.T) {
+	t.Parallel()
 	c := instant(t)
 	b := c.backend()
 	req := request("v", 10)
@@ -150,6 +156,7 @@ func TestExpand_KeepsTheRatioOfIOPS(t *testing.T) {
 }
 
 func TestClone(t *testing.T) {
+	t.Parallel()
 	c := newCloud(t, emulator.Options{Zones: []string{"us-east-1a", "us-east-1b"}}, 50*time.Millisecond)
 	b := c.backend()
 	source := request("source", 10)
@@ -190,6 +197,7 @@ func TestClone(t *testing.T) {
 }
 
 func TestMultiAttach(t *testing.T) {
+	t.Parallel()
 	c := instant(t)
 	b := c.backend()
 	sharedBlock := volume.Capability{Mode: volume.MultiNodeMultiWriter, Block: true}
@@ -226,6 +234,7 @@ func TestMultiAttach(t *testing.T) {
 }
 
 func TestCreate_AReadOnlyVolumeNeedsASource(t *testing.T) {
+	t.Parallel()
 	c := instant(t)
 	req := request("v", 1)
 	req.Capabilities = []volume.Capability{{Mode: volume.SingleNodeReaderOnly, FSType: "ext4"}}
@@ -235,6 +244,7 @@ func TestCreate_AReadOnlyVolumeNeedsASource(t *testing.T) {
 }
 
 func TestAdopt_UsesAVolumeAndNeverDeletesIt(t *testing.T) {
+	t.Parallel()
 	c := instant(t)
 	b := c.backend()
 	id := c.foreign(map[string]string{"Name": "precious"})
@@ -269,6 +279,7 @@ func TestAdopt_UsesAVolumeAndNeverDeletesIt(t *testing.T) {
 }
 
 func TestCreate_PlaceholdersInTags(t *testing.T) {
+	t.Parallel()
 	c := instant(t)
 	req := request("v", 1)
 	req.Parameters = map[string]string{
@@ -288,6 +299,7 @@ func TestCreate_PlaceholdersInTags(t *testing.T) {
 }
 
 func TestCreate_MutableParametersWin(t *testing.T) {
+	t.Parallel()
 	c := instant(t)
 	req := request("v", 10)
 	req.Parameters = map[string]string{"type": "io2", "iopsPerGB": "50"}

@@ -2,20 +2,15 @@ package ebs_test
 
 import (
 	"testing"
-	"time"
 
+	"github.com/diskbridge/diskbridge/pkg/backend/ebs"
 	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
-	"github.com/diskbridge/diskbridge/pkg/emulator"
 	"github.com/diskbridge/diskbridge/pkg/fault"
 	"github.com/diskbridge/diskbridge/pkg/volume"
 )
 
-// lagging is a cloud whose views show the past for up to a second; with the seed, long enough for these tests.
-func lagging(t *testing.T, seed int64) *cloud {
-	return newCloud(t, emulator.Options{Window: time.Second, Seed: seed}, 1200*time.Millisecond)
-}
-
 func TestCreate_ARepetitionOutlivesItsSource(t *testing.T) {
+	t.Parallel()
 	c := instant(t)
 	b := c.backend()
 	source := mustCreate(t, b, "source")
@@ -48,6 +43,7 @@ func TestCreate_ARepetitionOutlivesItsSource(t *testing.T) {
 
 // TestCreate_ADeletedVolumeIsNotAnsweredAgain: another process made the volume, so that its token is the next one here.
 func TestCreate_ADeletedVolumeIsNotAnsweredAgain(t *testing.T) {
+	t.Parallel()
 	c := lagging(t, 1)
 	b, other := c.backend(), c.backend()
 	first := mustCreate(t, b, "v")
@@ -73,28 +69,38 @@ func TestCreate_ADeletedVolumeIsNotAnsweredAgain(t *testing.T) {
 	}
 }
 
+// TestCreate_ANameComesAgainRightAfterAnotherProcessDeletedIt: its token answers the deleted volume, and nothing tells
+// this process of the deletion.
+func TestCreate_ANameComesAgainRightAfterAnotherProcessDeletedIt(t *testing.T) {
+	t.Parallel()
+	c := instant(t)
+	b, other := c.backend(), c.backend()
+	first := mustCreate(t, b, "v")
+	if _, err := other.Delete(t.Context(), first.Handle); err != nil {
+		t.Fatal(err)
+	}
+	second := mustCreate(t, b, "v")
+	if left := c.ours(); len(left) != 1 || left[0] != second.Handle {
+		t.Errorf("left is %v, answered was %s after %s was deleted", left, second.Handle, first.Handle)
+	}
+}
+
 func TestExpand_AVolumeThatAnotherProcessHasGrownIsNotRefused(t *testing.T) {
+	t.Parallel()
 	c := lagging(t, 1)
 	b := c.backend()
 	v := mustCreate(t, b, "v")
 	if err := c.client().ModifyVolume(t.Context(), v.Handle, ec2.Change{SizeGiB: 5}); err != nil {
 		t.Fatal(err)
 	}
-	for {
-		size, err := b.Expand(t.Context(), v.Handle, volume.Range{RequiredBytes: 3 * volume.GiB})
-		if err == nil {
-			if size != 5*volume.GiB {
-				t.Errorf("expanded to %d bytes", size)
-			}
-			return
-		}
-		if !fault.Is(err, fault.Pending) {
-			t.Fatalf("Expand = %v (%v)", err, fault.KindOf(err))
-		}
+	size, err := b.Expand(t.Context(), v.Handle, volume.Range{RequiredBytes: 3 * volume.GiB})
+	if err != nil || size != 5*volume.GiB {
+		t.Errorf("Expand = %d bytes, %v", size, err)
 	}
 }
 
 func TestUnpublish_EverywhereBelievesNoOldView(t *testing.T) {
+	t.Parallel()
 	c := lagging(t, 1)
 	b := c.backend()
 	v := mustCreate(t, b, "v")
@@ -106,5 +112,57 @@ func TestUnpublish_EverywhereBelievesNoOldView(t *testing.T) {
 	}
 	if held := c.State().Volumes[0].Attachments; len(held) > 0 {
 		t.Errorf("Unpublish answered OK while EC2 holds %+v", held)
+	}
+}
+
+// TestFresh_EC2DeniesWhatAnotherProcessHasJustMade: every call waits, within its deadline, until EC2 knows it everywhere.
+func TestFresh_EC2DeniesWhatAnotherProcessHasJustMade(t *testing.T) {
+	t.Parallel()
+	for name, ask := range map[string]func(c *cloud, b *ebs.Backend, id string) error{
+		"get": func(c *cloud, b *ebs.Backend, id string) error { _, err := b.Get(c.t.Context(), id); return err },
+		"publish": func(c *cloud, b *ebs.Backend, id string) error {
+			_, err := publish(c.t, b, id, c.node(0))
+			return err
+		},
+		"unpublish": func(c *cloud, b *ebs.Backend, id string) error { return b.Unpublish(c.t.Context(), id, c.node(0)) },
+		"expand": func(c *cloud, b *ebs.Backend, id string) error {
+			_, err := b.Expand(c.t.Context(), id, volume.Range{RequiredBytes: 2 * volume.GiB})
+			return err
+		},
+		"modify": func(c *cloud, b *ebs.Backend, id string) error {
+			return b.Modify(c.t.Context(), id, map[string]string{"tagSpecification_1": "team=storage"})
+		},
+		"snapshot": func(c *cloud, b *ebs.Backend, id string) error {
+			_, err := b.CreateSnapshot(c.t.Context(), volume.SnapshotRequest{Name: "s", Source: id})
+			return err
+		},
+		"clone": func(c *cloud, b *ebs.Backend, id string) error {
+			req := request("clone", 1)
+			req.Source.Volume = id
+			_, err := b.Create(c.t.Context(), req)
+			return err
+		},
+		"restore": func(c *cloud, b *ebs.Backend, id string) error {
+			made, err := c.client().CreateSnapshot(c.t.Context(), id, map[string]string{ebs.TagCluster: cluster})
+			if err != nil {
+				return nil //nolint:nilerr // denied: another seed
+			}
+			req := request("restored", 1)
+			req.Source.Snapshot = made.ID
+			_, err = b.Create(c.t.Context(), req)
+			return err
+		},
+		"delete": func(c *cloud, b *ebs.Backend, id string) error { _, err := b.Delete(c.t.Context(), id); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for seed := range int64(3) {
+				c := lagging(t, seed)
+				id := c.foreign(map[string]string{ebs.TagCluster: cluster})
+				if err := ask(c, c.backend(), id); err != nil {
+					t.Errorf("seed %d: %v (%v)", seed, err, fault.KindOf(err))
+				}
+			}
+		})
 	}
 }

@@ -28,6 +28,11 @@ func (b *Backend) Publish(ctx context.Context, req volume.PublishRequest) (map[s
 	if err := b.mayAttach(v, inst, req.Capability); err != nil {
 		return nil, err
 	}
+	if v.State == ec2.StateCreating {
+		if v, err = b.available(ctx, opPublish, v); err != nil {
+			return nil, err
+		}
+	}
 	onVolume, seenByVolume := v.On(inst.ID)
 	onInstance, seenByInstance := inst.Has(v.ID)
 	switch {
@@ -50,8 +55,8 @@ func (b *Backend) Publish(ctx context.Context, req volume.PublishRequest) (map[s
 		if req.Context[volume.ContextLayout] == string(volume.LayoutBosh) {
 			layout = string(volume.LayoutBosh)
 		}
-		if err := b.api.CreateTags(ctx, v.ID, map[string]string{TagLayout: layout}); err != nil {
-			return nil, fault.Wrap(opPublish, v.ID, err)
+		if err := b.setTags(ctx, opPublish, v.ID, map[string]string{TagLayout: layout}); err != nil {
+			return nil, err
 		}
 	}
 	return b.attach(ctx, v, inst)
@@ -96,7 +101,7 @@ func (b *Backend) instance(ctx context.Context, id string) (ec2.Instance, error)
 	if !instanceID.MatchString(id) {
 		return ec2.Instance{}, fault.New(fault.NotFound, opPublish, id, "no node can have this id; EC2 instance ids are i- and 8 or 17 hexadecimal digits")
 	}
-	inst, err := mustExist(ctx, opPublish, "instance", id, b.api.Instance, b.api.InstanceAbsent)
+	inst, err := mustExist(ctx, b, opPublish, "instance", id, b.api.Instance, b.api.InstanceAbsent)
 	if err == nil && inst.Gone() {
 		err = fault.New(fault.NotFound, opPublish, id, "the instance is terminated")
 	}
@@ -110,9 +115,6 @@ func (b *Backend) instance(ctx context.Context, id string) (ec2.Instance, error)
 func (b *Backend) mayAttach(v ec2.Volume, inst ec2.Instance, c volume.Capability) error {
 	if holder := b.heldByOther(v.Tags); holder != "" {
 		return fault.New(fault.InUse, opPublish, v.ID, "the volume is held by %s; release it there first", holder)
-	}
-	if v.State == ec2.StateCreating {
-		return fault.New(fault.Pending, opPublish, v.ID, "EC2 still creates the volume; ask again")
 	}
 	if v.Zone != inst.Zone {
 		return fault.New(fault.Invalid, opPublish, v.ID, "the volume is in zone %s, node %s in %s; an EBS volume can only be attached in its own zone", v.Zone, inst.ID, inst.Zone)
@@ -139,8 +141,7 @@ func heldElsewhere(v ec2.Volume, instance string) error {
 	}
 }
 
-// attach asks EC2 under one device name after the other until one is free, and again
-// while EC2 does not know a volume or an instance everywhere yet.
+// attach asks EC2 under one device name after the other until one is free.
 func (b *Backend) attach(ctx context.Context, v ec2.Volume, inst ec2.Instance) (map[string]string, error) {
 	for again := true; ; {
 		device, release, ok := b.devices.reserve(inst)
@@ -160,17 +161,16 @@ func (b *Backend) attach(ctx context.Context, v ec2.Volume, inst ec2.Instance) (
 	}
 }
 
-// attachAs asks EC2 for one device name; retry says that another try may succeed.
+// attachAs asks EC2 for one device name; retry says that it is taken.
 func (b *Backend) attachAs(ctx context.Context, v ec2.Volume, inst ec2.Instance, device string) (out map[string]string, retry bool, err error) {
-	err = b.api.AttachVolume(ctx, v.ID, inst.ID, device)
+	_, err = untilKnown(ctx, opPublish, func(ctx context.Context) error { return b.api.AttachVolume(ctx, v.ID, inst.ID, device) },
+		b.aVolume(v.ID), b.anInstance(inst.ID))
 	switch code := fault.CodeOf(err); {
 	case err == nil, code == "VolumeInUse":
 		// VolumeInUse: by us, in a call whose answer was lost, or by another node. The wait tells.
 	case code == "InvalidParameterValue" && strings.Contains(err.Error(), "already in use"):
 		b.devices.markTaken(inst.ID, device)
 		return nil, true, nil
-	case fault.Is(err, fault.NotFound):
-		return b.unknownToAttach(ctx, v.ID, inst.ID)
 	case code == "AttachmentLimitExceeded":
 		return nil, false, fault.Wrap(opPublish+" to node "+inst.ID, v.ID, err)
 	default:
@@ -180,28 +180,10 @@ func (b *Backend) attachAs(ctx context.Context, v ec2.Volume, inst ec2.Instance,
 	return out, false, err
 }
 
-// unknownToAttach finds out what AttachVolume's not-found answer is about; retry
-// where both exist and EC2 only does not know it everywhere yet.
-func (b *Backend) unknownToAttach(ctx context.Context, id, instance string) (out map[string]string, retry bool, err error) {
-	for what, absent := range map[string]absence{id: b.api.VolumeAbsent, instance: b.api.InstanceAbsent} {
-		gone, err := absent(ctx, what)
-		if err != nil {
-			return nil, false, fault.Wrap(opPublish, what, err)
-		}
-		if gone {
-			return nil, false, fault.New(fault.NotFound, opPublish, what, "EC2 does not know it (any more)")
-		}
-	}
-	if batch.Pause(ctx, 200*time.Millisecond) != nil {
-		return nil, false, notVisibleYet(opPublish, id)
-	}
-	return nil, true, nil
-}
-
 // awaitAttached waits until DescribeVolumes shows the attachment complete. One that
 // hangs is ended, so that the next call starts afresh.
 func (b *Backend) awaitAttached(ctx context.Context, id, instance string) (map[string]string, error) {
-	var last ec2.Attachment
+	last := ec2.Attachment{State: ec2.Attaching} // EC2 was asked for it
 	start := time.Now()
 	err := b.waits.attached.Poll(ctx, func(ctx context.Context) (bool, error) {
 		v, found, err := b.api.Volume(ctx, id)

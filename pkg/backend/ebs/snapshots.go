@@ -48,7 +48,11 @@ func (b *Backend) CreateSnapshot(ctx context.Context, req volume.SnapshotRequest
 	if err != nil {
 		return s, fault.New(fault.Invalid, opSnapshot, req.Name, "%v", err)
 	}
-	made, err := b.api.CreateSnapshot(ctx, v.ID, tags)
+	var made ec2.Snapshot
+	_, err = untilKnown(ctx, opSnapshot, func(ctx context.Context) (err error) {
+		made, err = b.api.CreateSnapshot(ctx, v.ID, tags)
+		return err
+	}, b.aVolume(v.ID))
 	if fault.Is(err, fault.UnknownOutcome) {
 		b.tokens.lost(req.Name, time.Now())
 	}
@@ -100,7 +104,7 @@ func (b *Backend) DeleteSnapshot(ctx context.Context, id string) error {
 	case j.refuse != "":
 		return fault.New(fault.InUse, opDeleteSnapshot, id, "not deleted: %s. If it is meant: %s", j.refuse, b.claim(id))
 	}
-	err = b.untilKnown(ctx, opDeleteSnapshot, id, b.api.SnapshotAbsent, b.api.DeleteSnapshot)
+	err = end(ctx, opDeleteSnapshot, b.aSnapshot(id), b.api.DeleteSnapshot)
 	if err == nil {
 		b.tokens.deleted(id, time.Now())
 	}
@@ -130,7 +134,7 @@ func (b *Backend) snapshot(ctx context.Context, op, id string) (ec2.Snapshot, er
 	if !snapshotID.MatchString(id) {
 		return ec2.Snapshot{}, fault.New(fault.NotFound, op, strings.ToValidUTF8(id, "?"), "no snapshot can have this id; EC2 snapshot ids are snap- and 8 or 17 hexadecimal digits")
 	}
-	return mustExist(ctx, op, "snapshot", id, b.api.Snapshot, b.api.SnapshotAbsent)
+	return mustExist(ctx, b, op, "snapshot", id, b.api.Snapshot, b.api.SnapshotAbsent)
 }
 
 func describeSnapshot(s ec2.Snapshot) volume.Snapshot {

@@ -4,12 +4,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/diskbridge/diskbridge/pkg/backend/ebs"
 	"github.com/diskbridge/diskbridge/pkg/volume"
 )
 
 func TestSupports(t *testing.T) {
-	b := ebs.New(nil, ebs.Options{})
+	t.Parallel()
+	b := instant(t).backend()
 	for _, tc := range []struct {
 		name string
 		c    volume.Capability

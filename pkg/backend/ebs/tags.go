@@ -1,6 +1,7 @@
 package ebs
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"strconv"
@@ -8,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/diskbridge/diskbridge/pkg/backend"
+	"github.com/diskbridge/diskbridge/pkg/fault"
 	"github.com/diskbridge/diskbridge/pkg/volume"
 )
 
@@ -70,6 +72,12 @@ func (b *Backend) tags(values backend.Values, nameKey, name, layout string) (map
 		tags[b.opts.Owner.Driver+"/cluster"] = "true"
 	}
 	return tags, nil
+}
+
+// setTags tags a volume, also one that EC2 does not know everywhere yet.
+func (b *Backend) setTags(ctx context.Context, op, id string, tags map[string]string) error {
+	_, err := untilKnown(ctx, op, func(ctx context.Context) error { return b.api.CreateTags(ctx, id, tags) }, b.aVolume(id))
+	return fault.Wrap(op, id, err)
 }
 
 // userTags are those of tagSpecification parameters, placeholders filled in.

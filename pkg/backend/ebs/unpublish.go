@@ -65,18 +65,17 @@ func (b *Backend) detach(ctx context.Context, v ec2.Volume, node string) error {
 	if seen && (a.State == ec2.Detaching || a.State == ec2.Busy) {
 		return b.awaitDetached(ctx, opUnpublish, v.ID, node, true)
 	}
-	err := b.api.DetachVolume(ctx, v.ID, node, false)
+	gone, err := untilKnown(ctx, opUnpublish, func(ctx context.Context) error { return b.api.DetachVolume(ctx, v.ID, node, false) },
+		b.aVolume(v.ID), b.anInstance(node))
 	switch code := fault.CodeOf(err); {
 	case err == nil:
 		return b.awaitDetached(ctx, opUnpublish, v.ID, node, seen)
 	case code == "IncorrectState", code == "InvalidAttachment.NotFound":
 		// Not attached, or detaching already: both views together tell which.
 		return b.awaitDetached(ctx, opUnpublish, v.ID, node, true)
-	case code == "InvalidVolume.NotFound":
-		return b.unlessGone(ctx, opUnpublish, v.ID, b.api.VolumeAbsent)
-	case code == "InvalidInstanceID.NotFound", code == "InvalidInstanceID.Malformed":
-		b.devices.forget(node)
-		return b.unlessGone(ctx, opUnpublish, node, b.api.InstanceAbsent)
+	case gone != "":
+		b.devices.forget(gone)
+		return nil
 	default:
 		return fault.Wrap(opUnpublish, v.ID, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/diskbridge/diskbridge/pkg/cloud/batch"
+	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
 )
 
 // waits are the rhythms in which EC2 is asked how far it is.
@@ -12,12 +13,16 @@ type waits struct {
 }
 
 // newWaits begins with what EC2 hardly ever does faster; what it really takes is learned.
-func newWaits() waits {
+// An emulator whose clock runs faster says so by its interval.
+func newWaits(absence time.Duration) waits {
 	t := batch.NewTempo()
+	usual := func(d time.Duration) *batch.Rhythm {
+		return t.Rhythm(time.Duration(float64(d) * float64(absence) / float64(ec2.AbsenceInterval)))
+	}
 	return waits{
-		created:  t.Rhythm(850 * time.Millisecond),
-		attached: t.Rhythm(680 * time.Millisecond),
-		detached: t.Rhythm(850 * time.Millisecond),
-		modified: t.Rhythm(850 * time.Millisecond),
+		created:  usual(850 * time.Millisecond),
+		attached: usual(680 * time.Millisecond),
+		detached: usual(850 * time.Millisecond),
+		modified: usual(850 * time.Millisecond),
 	}
 }

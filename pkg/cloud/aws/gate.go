@@ -14,41 +14,18 @@ import (
 	"github.com/aws/smithy-go/middleware"
 )
 
-// rate is a token bucket that AWS keeps for one action: how many requests it holds
-// and how many come back per second.
-type rate struct{ burst, perSecond float64 }
-
-// documented is AWS's default rate for an action; accounts may have more or less.
-// https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
-func documented(a action) rate {
-	switch {
-	case a.service != "EC2":
-		return rate{1000, 100} // unknown here; AWS will say
-	case !a.changes():
-		return rate{100, 20}
-	}
-	switch a.operation {
-	case "CreateVolume", "CopyVolumes", "DeleteVolume", "AttachVolume", "DetachVolume", "ModifyVolume",
-		"CreateSnapshot", "CreateSnapshots", "DeleteSnapshot":
-		return rate{100, 5}
-	}
-	return rate{50, 5}
-}
-
 const (
 	// maxInFlight bounds the changing requests to one service at one time: more
 	// only queue inside AWS and cost memory here.
 	maxInFlight = 64
-	// calm is how long AWS must refuse nothing before it is asked a little faster.
-	calm = 30 * time.Second
 	// firstWindow is how many requests at one time are risked beyond the burst.
 	firstWindow = 2
 )
 
 // gate lets requests out, in the order in which they came, so that AWS refuses hardly
 // any for their rate: as many as AWS documents at once; beyond that a few at one time,
-// twice as many with every round that AWS takes; and once it refused one, at the pace
-// that it documents or less. It only saves refusals: what AWS answers is right.
+// twice as many with every round that AWS takes; and once it refused one, as its bucket
+// refills. It only saves refusals: what AWS answers is right.
 // Requests that wait here are not built yet, and cost little.
 type gate struct {
 	mu       sync.Mutex
@@ -64,27 +41,18 @@ func (a action) changes() bool { return !strings.HasPrefix(a.operation, "Describ
 
 // lane is the queue of one action.
 type lane struct {
-	changes bool // its requests count towards maxInFlight
-	rate    rate
-	queue   []*ticket
-	timer   *time.Timer
-
-	tokens   float64 // in AWS's bucket, as far as can be known here
-	asOf     time.Time
+	bucket
+	changes  bool // its requests count towards maxInFlight
+	queue    []*ticket
+	timer    *time.Timer
 	inFlight int
-	window   int // requests at one time that are risked without a token
-
-	pace   float64   // requests per second; 0: AWS refused none
-	next   time.Time // when the next may go, at that pace
-	slowed time.Time // when a refusal changed the pace
-	faster time.Time // when the pace may be tried a little faster
 }
 
 // ticket is one request that waits or is under way.
 type ticket struct {
 	granted chan struct{}
 	sent    time.Time
-	risked  bool // it went out without a token
+	risked  bool // AWS was not known to have a token for it
 }
 
 func newGate() *gate { return &gate{lanes: map[action]*lane{}} }
@@ -96,8 +64,7 @@ func (g *gate) enter(ctx context.Context, a action, again bool) (*ticket, error)
 	g.mu.Lock()
 	l := g.lanes[a]
 	if l == nil {
-		r := documented(a)
-		l = &lane{changes: a.changes(), rate: r, tokens: r.burst, asOf: time.Now(), window: firstWindow}
+		l = &lane{changes: a.changes(), bucket: newBucket(documented(a), time.Now())}
 		g.lanes[a] = l
 	}
 	at := len(l.queue)
@@ -134,11 +101,10 @@ func (g *gate) leave(a action, t *ticket, throttled bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	l := g.lanes[a]
-	switch {
-	case throttled:
-		l.slowDown(time.Now(), t.sent)
-	case t.risked:
-		l.window = min(l.window+1, maxInFlight)
+	if throttled {
+		l.refused(t, time.Now())
+	} else {
+		l.took(t)
 	}
 	g.release(l)
 }
@@ -166,7 +132,7 @@ func (g *gate) pump(l *lane) {
 		}
 		t := l.queue[0]
 		t.sent = time.Now()
-		wait, ok := l.take(t)
+		wait, ok := l.take(t, l.inFlight)
 		if !ok {
 			if wait > 0 {
 				g.wake(l, wait)
@@ -191,54 +157,6 @@ func (g *gate) wake(l *lane, after time.Duration) {
 		defer g.mu.Unlock()
 		g.pump(l)
 	})
-}
-
-// take reports whether a request may go now; if not, wait is when to look again, or 0
-// where one that leaves will tell.
-func (l *lane) take(t *ticket) (wait time.Duration, ok bool) {
-	now := t.sent
-	l.tokens = min(l.rate.burst, l.tokens+now.Sub(l.asOf).Seconds()*l.rate.perSecond)
-	l.asOf = now
-	if l.pace > 0 && l.tokens >= l.rate.burst && l.inFlight == 0 { // AWS's bucket is full again
-		l.pace, l.window = 0, firstWindow
-	}
-	switch {
-	case l.pace > 0:
-		if wait := l.next.Sub(now); wait > 0 {
-			return wait, false
-		}
-		l.next = now.Add(time.Duration(float64(time.Second) / l.speedUp(now)))
-	case l.tokens < 1 && l.inFlight >= l.window:
-		return 0, false
-	}
-	t.risked = l.tokens < 1
-	l.tokens = max(0, l.tokens-1)
-	return 0, true
-}
-
-// slowDown answers a refusal. Refusals of what was sent before the last change of
-// pace say nothing about the new one.
-func (l *lane) slowDown(now, sent time.Time) {
-	l.tokens = 0
-	if l.pace > 0 && sent.Before(l.slowed) {
-		return
-	}
-	if l.pace == 0 {
-		l.pace = l.rate.perSecond
-	} else {
-		l.pace = max(l.pace*0.85, l.rate.perSecond/20)
-	}
-	l.slowed, l.faster, l.window = now, now.Add(calm), firstWindow
-	l.next = now.Add(time.Duration(1.5 * float64(time.Second) / l.pace))
-}
-
-// speedUp returns the pace: a twentieth faster with every second after the calm.
-func (l *lane) speedUp(now time.Time) float64 {
-	if now.After(l.faster) {
-		l.pace *= 1.05
-		l.faster = now.Add(time.Second)
-	}
-	return l.pace
 }
 
 // repeated marks the context of a request that AWS refused for its rate before.

@@ -3,16 +3,18 @@ package aws
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
-// bucket is AWS: it takes requests at a rate and needs some time for each.
-type bucket struct {
+// server is AWS: it takes requests at a rate and needs some time for each.
+type server struct {
 	burst, perSecond float64
 	latency          time.Duration
+	moods            *rand.Rand // where set, AWS refuses one in 25 for no reason
 
 	mu               sync.Mutex
 	tokens           float64
@@ -22,7 +24,7 @@ type bucket struct {
 }
 
 // ask sends one request through the gate, again and again until it is taken.
-func (b *bucket) ask(ctx context.Context, g *gate, a action) error {
+func (b *server) ask(ctx context.Context, g *gate, a action) error {
 	for again := false; ; again = true {
 		ticket, err := g.enter(ctx, a, again)
 		if err != nil {
@@ -32,7 +34,7 @@ func (b *bucket) ask(ctx context.Context, g *gate, a action) error {
 		b.mu.Lock()
 		b.tokens = min(b.burst, b.tokens+sent.Sub(b.asOf).Seconds()*b.perSecond)
 		b.asOf = sent
-		ok := b.tokens >= 1
+		ok := b.tokens >= 1 && (b.moods == nil || b.moods.IntN(25) > 0)
 		if ok {
 			b.tokens--
 			b.taken++
@@ -54,7 +56,7 @@ func (b *bucket) ask(ctx context.Context, g *gate, a action) error {
 }
 
 // rush sends n requests at one time and returns how long it takes until all are taken.
-func (b *bucket) rush(t *testing.T, g *gate, a action, n int) time.Duration {
+func (b *server) rush(t *testing.T, g *gate, a action, n int) time.Duration {
 	t.Helper()
 	start := time.Now()
 	b.tokens, b.asOf = b.burst, start
@@ -73,17 +75,17 @@ func (b *bucket) rush(t *testing.T, g *gate, a action, n int) time.Duration {
 func TestGate_RushesOnAWS(t *testing.T) {
 	create := action{"EC2", "CreateVolume"}
 	for name, tc := range map[string]struct {
-		aws     *bucket
+		aws     *server
 		n       int
 		within  time.Duration
 		refused int
 	}{
-		"AWS's default rate: one in fifty is refused at most": {&bucket{burst: 100, perSecond: 5}, 500, 100 * time.Second, 10},
-		"a much larger rush":          {&bucket{burst: 100, perSecond: 5}, 5000, 1100 * time.Second, 100},
-		"half of AWS's default rate":  {&bucket{burst: 50, perSecond: 2.5}, 300, 160 * time.Second, 100},
-		"an account without a limit":  {&bucket{burst: 1e9, perSecond: 1e9}, 1000, 3 * time.Second, 0},
-		"less than what is let out":   {&bucket{burst: 100, perSecond: 5}, 100, time.Second, 0},
-		"a raised rate is approached": {&bucket{burst: 100, perSecond: 20}, 5000, 700 * time.Second, 100},
+		"AWS's default rate: one in fifty is refused at most": {&server{burst: 100, perSecond: 5}, 500, 100 * time.Second, 10},
+		"a much larger rush":          {&server{burst: 100, perSecond: 5}, 5000, 1100 * time.Second, 100},
+		"half of AWS's default rate":  {&server{burst: 50, perSecond: 2.5}, 300, 160 * time.Second, 100},
+		"an account without a limit":  {&server{burst: 1e9, perSecond: 1e9}, 1000, 3 * time.Second, 0},
+		"less than what is let out":   {&server{burst: 100, perSecond: 5}, 100, time.Second, 0},
+		"a raised rate is approached": {&server{burst: 100, perSecond: 20}, 5000, 700 * time.Second, 100},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -102,9 +104,65 @@ func TestGate_RushesOnAWS(t *testing.T) {
 	}
 }
 
+func TestGate_AFewRefusalsDoNotSlowItDown(t *testing.T) {
+	create := action{"EC2", "CreateVolume"}
+	for seed := range uint64(20) {
+		synctest.Test(t, func(t *testing.T) {
+			g := newGate()
+			aws := &server{burst: 100, perSecond: 5, latency: 100 * time.Millisecond, moods: rand.New(rand.NewPCG(seed, 1))}
+			if took := aws.rush(t, g, create, 80); took > 3*time.Second {
+				t.Errorf("seed %d: a rush that AWS has tokens for took %s", seed, took)
+			}
+			var slowest time.Duration
+			var mu sync.Mutex
+			var wg sync.WaitGroup
+			for range 1200 { // for five minutes, less than AWS takes
+				<-time.After(250 * time.Millisecond)
+				wg.Go(func() {
+					start := time.Now()
+					if err := aws.ask(t.Context(), g, create); err != nil {
+						t.Error(err)
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					slowest = max(slowest, time.Since(start))
+				})
+			}
+			wg.Wait()
+			if slowest > 5*time.Second {
+				t.Errorf("seed %d: one request took %s", seed, slowest)
+			}
+		})
+	}
+}
+
+func TestGate_RecoversWithinSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, create := newGate(), action{"EC2", "CreateVolume"}
+		aws := &server{burst: 100, perSecond: .5, latency: 100 * time.Millisecond} // others use up what AWS gives
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var wg sync.WaitGroup
+		for range 400 {
+			wg.Go(func() { _ = aws.ask(ctx, g, create) })
+		}
+		wg.Wait()
+		if pace := g.lanes[create].pace; pace > 1 {
+			t.Fatalf("the pace is %.2f/s before an empty bucket", pace)
+		}
+		before := aws.refused
+		aws.burst, aws.perSecond = 100, 5
+		took := aws.rush(t, g, create, 150)
+		if took > 50*time.Second { // 30 s at AWS's pace
+			t.Errorf("150 requests took %s when AWS took them again", took)
+		}
+		t.Logf("they took %s; %d were refused", took, aws.refused-before)
+	})
+}
+
 func TestGate_ReadsPassWaitingChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g, aws := newGate(), &bucket{burst: 1e9, perSecond: 1e9, latency: time.Hour}
+		g, aws := newGate(), &server{burst: 1e9, perSecond: 1e9, latency: time.Hour}
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		for range 200 {
@@ -112,8 +170,11 @@ func TestGate_ReadsPassWaitingChanges(t *testing.T) {
 			wg.Go(func() { _ = aws.ask(ctx, g, action{"EC2", "DetachVolume"}) })
 		}
 		synctest.Wait()
-		if aws.inFlight != maxInFlight {
-			t.Errorf("%d changes are under way", aws.inFlight)
+		aws.mu.Lock()
+		underWay := aws.inFlight
+		aws.mu.Unlock()
+		if underWay != maxInFlight {
+			t.Errorf("%d changes are under way", underWay)
 		}
 		if _, err := g.enter(t.Context(), action{"EC2", "DescribeVolumes"}, false); err != nil {
 			t.Error(err)
@@ -133,7 +194,7 @@ func TestGate_ReadsPassWaitingChanges(t *testing.T) {
 
 func TestGate_WhoeverWaitsIsNotSentAtTheLastMoment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g, aws := newGate(), &bucket{burst: 1, perSecond: 5, latency: time.Millisecond}
+		g, aws := newGate(), &server{burst: 1, perSecond: 5, latency: time.Millisecond}
 		create := action{"EC2", "CreateVolume"}
 		aws.rush(t, g, create, 2) // one is refused, so that the pace is AWS's
 		ctx, cancel := context.WithTimeout(t.Context(), 250*time.Millisecond)
