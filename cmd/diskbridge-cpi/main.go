@@ -11,6 +11,8 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/diskbridge/diskbridge/pkg/backend/ebs"
+	"github.com/diskbridge/diskbridge/pkg/broker"
 	"github.com/diskbridge/diskbridge/pkg/cpi"
 	"github.com/diskbridge/diskbridge/pkg/version"
 )
@@ -25,8 +27,12 @@ Flags:
   -version      print the version
   -help         print this text
 
+The log of a call goes to stderr and into the answer. BOSH_CA_CERT_FILE names further
+CA certificates, and the usual proxy variables count; no other environment does.
+
 It exits with 0 whenever it wrote an answer, also when the answer is an error;
-with 1 if it could not write one; with 2 if the command line is wrong.
+with 1 if it could not write one; with 2 if the command line is wrong; with the
+delegate's status if that is not 0.
 
 Examples:
   echo '{"method":"info","arguments":[],"context":{}}' | diskbridge-cpi
@@ -59,8 +65,21 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case *showVersion:
 		fmt.Fprintln(stdout, version.String())
 		return 0
+	case flags.NArg() == 1:
+		*config = flags.Arg(0)
 	}
-	if err := cpi.Serve(ctx, stdin, stdout); err != nil {
+	server := &cpi.Server{
+		Config: *config, Parameters: ebs.DiskParameters(), Stderr: stderr,
+		Open: func(ctx context.Context, s cpi.Settings) (*broker.Broker, func(), error) {
+			return open(ctx, s, os.Getenv(caVariable))
+		},
+	}
+	err = server.Serve(ctx, stdin, stdout)
+	var delegate *cpi.ExitError
+	switch {
+	case errors.As(err, &delegate):
+		return delegate.Code
+	case err != nil:
 		fmt.Fprintf(stderr, "diskbridge-cpi: %v\n", err)
 		return 1
 	}

@@ -76,6 +76,36 @@ func (ps Parameters) Decode(raw map[string]string) (Values, error) {
 	return values, nil
 }
 
+// Known reports whether a key is declared.
+func (ps Parameters) Known(key string) bool {
+	_, _, ok := ps.find(key)
+	return ok
+}
+
+// Name is the declared key that a key or alias stands for; "" for an unknown one.
+func (ps Parameters) Name(key string) string {
+	_, name, _ := ps.find(key)
+	return name
+}
+
+// Names lists every declared key and alias.
+func (ps Parameters) Names() []string {
+	var names []string
+	for _, p := range ps {
+		names = append(append(names, p.Key), p.Aliases...)
+	}
+	return names
+}
+
+// Aliases lists all names of what a key means; none for an unknown key.
+func (ps Parameters) Aliases(key string) []string {
+	p, _, ok := ps.find(key)
+	if !ok {
+		return nil
+	}
+	return append([]string{p.Key}, p.Aliases...)
+}
+
 // find returns the declaration of a key or alias, and the name it is stored under.
 func (ps Parameters) find(key string) (Parameter, string, bool) {
 	for _, p := range ps {

@@ -5,13 +5,15 @@ import (
 	"fmt"
 
 	"github.com/diskbridge/diskbridge/pkg/fault"
+	"github.com/diskbridge/diskbridge/pkg/volume"
 )
 
 // ErrorType is a name that the Director knows; it fails the task for any other
 // (bosh, external_cpi.rb: KNOWN_RPC_ERRORS).
 type ErrorType string
 
-// The Director's error types that a disk CPI raises.
+// The Director's error types that a disk CPI raises. CPIError is for what is wrong with the request, the configuration or
+// diskbridge itself; what the engine refuses is a CloudError unless a narrower type fits.
 const (
 	NotImplemented ErrorType = "Bosh::Clouds::NotImplemented" // skipped, or replaced by a copy
 	NotSupported   ErrorType = "Bosh::Clouds::NotSupported"   // resize and update fall back to a copy
@@ -19,7 +21,9 @@ const (
 	CloudError     ErrorType = "Bosh::Clouds::CloudError"     // the cloud refused
 	VMNotFound     ErrorType = "Bosh::Clouds::VMNotFound"     // treated as gone
 	DiskNotFound   ErrorType = "Bosh::Clouds::DiskNotFound"   // the Director drops its record of the disk
-	NoDiskSpace    ErrorType = "Bosh::Clouds::NoDiskSpace"    // quota or capacity
+	// DiskNotAttached is taken for "detached" unless the disk is in use.
+	DiskNotAttached ErrorType = "Bosh::Clouds::DiskNotAttached"
+	NoDiskSpace     ErrorType = "Bosh::Clouds::NoDiskSpace" // quota or capacity
 )
 
 // Error is a failure in the Director's words.
@@ -48,11 +52,9 @@ type Outcome struct {
 // and snapshot_disk are not idempotent, so an unknown outcome is not repeated.
 func OutcomeOf(kind fault.Kind) Outcome {
 	switch kind {
-	case fault.Invalid:
-		return Outcome{Type: CPIError}
 	case fault.NotFound:
 		return Outcome{Type: DiskNotFound}
-	case fault.Conflict, fault.InUse, fault.OutOfRange, fault.Denied, fault.UnknownOutcome:
+	case fault.Internal, fault.Invalid, fault.Conflict, fault.InUse, fault.OutOfRange, fault.Denied, fault.UnknownOutcome:
 		return Outcome{Type: CloudError}
 	case fault.Limit:
 		return Outcome{Type: NoDiskSpace, OKToRetry: true}
@@ -60,7 +62,7 @@ func OutcomeOf(kind fault.Kind) Outcome {
 		return Outcome{Type: CloudError, OKToRetry: true}
 	case fault.Unsupported:
 		return Outcome{Type: NotSupported}
-	default: // fault.Internal
+	default: // a kind of the future
 		return Outcome{Type: CPIError}
 	}
 }
@@ -71,9 +73,15 @@ func errorOf(err error) *Error {
 	if errors.As(err, &own) {
 		return own
 	}
+	var known *fault.Error
 	kind := fault.KindOf(err)
 	o := OutcomeOf(kind)
-	if kind == fault.NotFound && missingVM(err) {
+	switch {
+	case !errors.As(err, &known) && kind == fault.Internal: // the engine's errors have a kind
+		o = Outcome{Type: CPIError}
+	case errors.Is(err, volume.ErrNotAttached):
+		o = Outcome{Type: DiskNotAttached, OKToRetry: true}
+	case kind == fault.NotFound && (errors.Is(err, volume.ErrNoNode) || missingVM(err)):
 		o.Type = VMNotFound
 	}
 	return &Error{Type: o.Type, Message: err.Error(), OKToRetry: o.OKToRetry}

@@ -17,8 +17,10 @@ const maxRequest = 4 << 20
 type request struct {
 	Method     *string           `json:"method"`
 	Arguments  []json.RawMessage `json:"arguments"`
-	Context    map[string]any    `json:"context"`
+	Context    object            `json:"context"`
 	APIVersion *int              `json:"api_version"`
+
+	text []byte // as it came
 }
 
 // readRequest reads to EOF and decodes exactly one request. Its errors name the
@@ -34,6 +36,7 @@ func readRequest(in io.Reader) (request, error) {
 	case len(bytes.TrimSpace(text)) == 0:
 		return r, errors.New(`the request is empty; expected one JSON object such as {"method":"info","arguments":[],"context":{}}`)
 	}
+	r.text = text
 	if err := json.Unmarshal(text, &r); err != nil {
 		return r, requestError(err)
 	}
@@ -59,4 +62,12 @@ func requestError(err error) error {
 	default:
 		return fmt.Errorf("the request is no JSON: %w", err)
 	}
+}
+
+// version is the contract that the caller speaks; a request without one speaks the first.
+func (r request) version() int {
+	if r.APIVersion == nil {
+		return 1
+	}
+	return *r.APIVersion
 }

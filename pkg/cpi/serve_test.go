@@ -3,15 +3,11 @@ package cpi
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-
-	"github.com/diskbridge/diskbridge/pkg/fault"
 )
 
 // strict decodes a response as the Director's schema does: all three keys, no others, and error complete.
@@ -26,8 +22,18 @@ type strict struct {
 
 func serve(t testing.TB, request string) strict {
 	t.Helper()
+	return serveWith(t, &Server{}, request)
+}
+
+// serveWith answers a request with the server, whose engine is a fake unless it has one.
+func serveWith(t testing.TB, s *Server, request string) strict {
+	t.Helper()
+	if s.Open == nil {
+		s.Open = (&fakeDisks{}).open
+	}
+	s.Stderr, s.Parameters = io.Discard, fakeParameters
 	var out strings.Builder
-	if err := Serve(context.Background(), strings.NewReader(request), &out); err != nil {
+	if err := s.Serve(context.Background(), strings.NewReader(request), &out); err != nil {
 		t.Fatalf("Serve: %v", err)
 	}
 	return decode(t, out.String())
@@ -99,7 +105,11 @@ func TestServe_Refuses(t *testing.T) {
 		{"version zero", `{"method":"info","api_version":0}`, "Bosh::Clouds::CpiError", `"api_version" is 0; it starts at 1`},
 		{"too many arguments", `{"method":"info","arguments":[1]}`, "Bosh::Clouds::CpiError", "info takes 0 arguments, got 1"},
 		{"an unknown method", `{"method":"reboot_disk","arguments":[]}`, "Bosh::Clouds::NotImplemented", `"reboot_disk" is not implemented`},
-		{"a method of a later version of diskbridge", `{"method":"create_disk","arguments":[1024,{},null]}`, "Bosh::Clouds::NotImplemented", "this version serves info"},
+		{"a method of virtual machines", `{"method":"create_vm","arguments":[]}`, "Bosh::Clouds::NotImplemented", "set diskbridge.delegate.exec_path"},
+		{"the first version", `{"method":"has_disk","arguments":["vol-1"],"api_version":1}`, "Bosh::Clouds::CpiError", "needs CPI API version 2 or later, and the request has 1: diskbridge keeps no registry"},
+		{"no version", `{"method":"attach_disk","arguments":["i-1","vol-1"]}`, "Bosh::Clouds::CpiError", "needs CPI API version 2"},
+		{"no credentials", `{"method":"has_disk","arguments":["vol-1"],"api_version":2}`, "Bosh::Clouds::CpiError", "credentials_source static needs access_key_id"},
+		{"too few arguments", `{"method":"has_disk","arguments":[],"api_version":2}`, "Bosh::Clouds::CpiError", "has_disk takes 1 argument, got 0"},
 		{"more than it reads", `{"method":"` + strings.Repeat("x", maxRequest) + `"}`, "Bosh::Clouds::CpiError", "longer than"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -123,74 +133,8 @@ func TestServe_SaysThatItCouldNotWrite(t *testing.T) {
 	if err := closed.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := Serve(context.Background(), strings.NewReader(`{"method":"info"}`), closed); err == nil {
+	s := Server{Stderr: io.Discard}
+	if err := s.Serve(context.Background(), strings.NewReader(`{"method":"info"}`), closed); err == nil {
 		t.Error("Serve returned nil though nobody got the answer")
 	}
-}
-
-func TestErrorOf_EveryKind(t *testing.T) {
-	want := map[fault.Kind]Outcome{
-		fault.Internal:       {"Bosh::Clouds::CpiError", false},
-		fault.Invalid:        {"Bosh::Clouds::CpiError", false},
-		fault.NotFound:       {"Bosh::Clouds::DiskNotFound", false},
-		fault.Conflict:       {"Bosh::Clouds::CloudError", false},
-		fault.InUse:          {"Bosh::Clouds::CloudError", false},
-		fault.OutOfRange:     {"Bosh::Clouds::CloudError", false},
-		fault.Limit:          {"Bosh::Clouds::NoDiskSpace", true},
-		fault.Pending:        {"Bosh::Clouds::CloudError", true},
-		fault.Unavailable:    {"Bosh::Clouds::CloudError", true},
-		fault.UnknownOutcome: {"Bosh::Clouds::CloudError", false},
-		fault.Denied:         {"Bosh::Clouds::CloudError", false},
-		fault.Unsupported:    {"Bosh::Clouds::NotSupported", false},
-	}
-	for _, kind := range fault.Kinds() {
-		t.Run(kind.String(), func(t *testing.T) {
-			w, ok := want[kind]
-			if !ok {
-				t.Fatalf("kind %v has no row: decide what the Director should do", kind)
-			}
-			got := errorOf(fmt.Errorf("wrapped: %w", fault.New(kind, "attach", "vol-1", "refused")))
-			if got.Type != w.Type || got.OKToRetry != w.OKToRetry || !strings.Contains(got.Message, "attach vol-1: refused") {
-				t.Errorf("got %+v, want %+v", got, w)
-			}
-		})
-	}
-}
-
-func TestErrorOf_AMissingVMIsNoMissingDisk(t *testing.T) {
-	inner := fault.New(fault.NotFound, "describe", "i-0123456789abcdef0", "no such instance")
-	got := errorOf(fault.Wrap("attach", "vol-1", fmt.Errorf("asking: %w", inner)))
-	if got.Type != VMNotFound {
-		t.Errorf("a missing instance is told as %s: the Director would drop its record of the disk", got.Type)
-	}
-}
-
-func TestErrorOf_PlainErrorIsOurBug(t *testing.T) {
-	if got := errorOf(errors.New("boom")); got.Type != CPIError || got.OKToRetry {
-		t.Errorf("got %+v", got)
-	}
-}
-
-func TestDispatch_PanicIsAnAnswer(t *testing.T) {
-	name := "info"
-	r := request{Method: &name}
-	result, err := runRecovered(context.Background(), r, method{run: func(context.Context, request) (any, error) { panic("boom") }})
-	if got := errorOf(err); result != nil || got.Type != CPIError || !strings.Contains(got.Message, "bug in diskbridge") {
-		t.Errorf("got %v, %+v", result, got)
-	}
-}
-
-func FuzzCPIRequest(f *testing.F) {
-	for _, seed := range []string{
-		`{"method":"info","arguments":[],"context":{}}`, `{"method":"create_disk","arguments":[1024,{},"i-1"],"api_version":2}`,
-		`{"method":"\u0000"}`, "{\"method\":\"\xff\"}", `[[[[`, ``,
-	} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, request string) {
-		got := serve(t, request)
-		if got.Error == nil && string(got.Result) == "null" {
-			t.Error("neither a result nor an error")
-		}
-	})
 }

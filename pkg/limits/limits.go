@@ -94,3 +94,14 @@ func find(instanceType string) (e entry, known bool) {
 	}
 	return e, known
 }
+
+// Xen reports whether instances of the type show volumes under the names that were asked for. All others, and all of
+// the future, have NVMe devices.
+// https://docs.aws.amazon.com/ec2/latest/instancetypes/ec2-nitro-instances.html
+func Xen(instanceType string) bool {
+	if e, known := find(instanceType); known {
+		return strings.Contains(e.source, "Xen")
+	}
+	family, _, _ := strings.Cut(instanceType, ".")
+	return slices.Contains([]string{"cc2", "cg1", "cr1", "g2", "g3", "g3s", "hi1", "hs1", "i2", "m1", "m2", "p2"}, family)
+}

@@ -24,7 +24,7 @@ var layers = map[string]layer{
 	"pkg/backend":             {ours: []string{"pkg/fault", "pkg/volume"}, why: "the interfaces know no implementation"},
 	"pkg/backend/backendtest": {ours: []string{"pkg/backend", "pkg/fault", "pkg/volume"}, why: "the suite fits any backend"},
 	"pkg/backend/all":         {ours: []string{"pkg/backend", "pkg/cloud", "pkg/config", "pkg/fault", "pkg/volume"}, why: "it only lists the kinds"},
-	"pkg/backend/ebs":         {ours: []string{"pkg/backend", "pkg/cloud", "pkg/fault", "pkg/volume"}, why: "a kind knows its cloud, no other kind and no front door"},
+	"pkg/backend/ebs":         {ours: []string{"pkg/backend", "pkg/cloud", "pkg/fault", "pkg/limits", "pkg/volume"}, why: "a kind knows its cloud, no other kind and no front door"},
 
 	"pkg/cloud":   {ours: []string{"pkg/cloud", "pkg/fault"}, foreign: []string{aws}, why: "a client does not know who uses it"},
 	"pkg/config":  {ours: []string{"pkg/backend", "pkg/fault", "pkg/volume"}, why: "settings are data about declared kinds"},
@@ -32,7 +32,7 @@ var layers = map[string]layer{
 	"pkg/broker":  {ours: []string{"pkg/backend", "pkg/fault", "pkg/observe", "pkg/volume"}, why: "it serves both front doors and any backend"},
 	"pkg/mount":   {ours: []string{"pkg/mount", "pkg/fault", "pkg/volume"}, why: "the node executes a plan and knows no backend"},
 	"pkg/csi":     {ours: []string{"pkg/backend", "pkg/broker", "pkg/fault", "pkg/mount", "pkg/observe", "pkg/socket", "pkg/version", "pkg/volume"}, foreign: []string{csi, grpc}, why: "a front door goes through the broker"},
-	"pkg/cpi":     {ours: []string{"pkg/broker", "pkg/fault", "pkg/observe", "pkg/version", "pkg/volume"}, why: "a front door goes through the broker"},
+	"pkg/cpi":     {ours: []string{"pkg/backend", "pkg/broker", "pkg/fault", "pkg/observe", "pkg/version", "pkg/volume"}, why: "a front door goes through the broker"},
 
 	"pkg/socket":       {foreign: []string{grpc}, why: "it owns sockets, not what is said on them"},
 	"pkg/registration": {ours: []string{"pkg/fault", "pkg/socket"}, foreign: []string{grpc}, why: "it tells kubelet where the plugin is, and knows nothing else of it"},

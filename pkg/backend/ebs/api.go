@@ -43,7 +43,7 @@ type attachmentAPI interface {
 }
 
 type snapshotAPI interface {
-	CreateSnapshot(ctx context.Context, volume string, tags map[string]string) (ec2.Snapshot, error)
+	CreateSnapshot(ctx context.Context, volume, description string, tags map[string]string) (ec2.Snapshot, error)
 	DeleteSnapshot(ctx context.Context, id string) error
 	Snapshot(ctx context.Context, id string) (ec2.Snapshot, bool, error)
 	SnapshotsTagged(ctx context.Context, key, value string) ([]ec2.Snapshot, error)

@@ -258,7 +258,7 @@ func call(ctx context.Context, client *ec2.Client, op, id, instance string) erro
 	case "ModifyVolume":
 		err = client.ModifyVolume(ctx, id, ec2.Change{SizeGiB: 2})
 	case "CreateSnapshot":
-		_, err = client.CreateSnapshot(ctx, id, nil)
+		_, err = client.CreateSnapshot(ctx, id, "", nil)
 	case "DescribeVolumes":
 		_, _, err = client.Volume(ctx, id)
 	}

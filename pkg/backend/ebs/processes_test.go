@@ -143,7 +143,7 @@ func TestFresh_EC2DeniesWhatAnotherProcessHasJustMade(t *testing.T) {
 			return err
 		},
 		"restore": func(c *cloud, b *ebs.Backend, id string) error {
-			made, err := c.client().CreateSnapshot(c.t.Context(), id, map[string]string{ebs.TagCluster: cluster})
+			made, err := c.client().CreateSnapshot(c.t.Context(), id, "", map[string]string{ebs.TagCluster: cluster})
 			if err != nil {
 				return nil //nolint:nilerr // denied: another seed
 			}

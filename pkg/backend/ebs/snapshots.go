@@ -50,7 +50,7 @@ func (b *Backend) CreateSnapshot(ctx context.Context, req volume.SnapshotRequest
 	}
 	var made ec2.Snapshot
 	_, err = untilKnown(ctx, opSnapshot, func(ctx context.Context) (err error) {
-		made, err = b.api.CreateSnapshot(ctx, v.ID, tags)
+		made, err = b.api.CreateSnapshot(ctx, v.ID, "", tags)
 		return err
 	}, b.aVolume(v.ID))
 	if fault.Is(err, fault.UnknownOutcome) {

@@ -28,7 +28,7 @@ func toVolume(v types.Volume) Volume {
 }
 
 func toInstance(i types.Instance) Instance {
-	out := Instance{ID: sdkaws.ToString(i.InstanceId), Type: string(i.InstanceType)}
+	out := Instance{ID: sdkaws.ToString(i.InstanceId), Type: string(i.InstanceType), RootDevice: sdkaws.ToString(i.RootDeviceName)}
 	if i.Placement != nil {
 		out.Zone, out.ZoneID = sdkaws.ToString(i.Placement.AvailabilityZone), sdkaws.ToString(i.Placement.AvailabilityZoneId)
 	}
@@ -42,6 +42,7 @@ func toInstance(i types.Instance) Instance {
 		out.Attachments = append(out.Attachments, Attachment{
 			Volume: sdkaws.ToString(m.Ebs.VolumeId), Instance: out.ID, Device: sdkaws.ToString(m.DeviceName),
 			State: string(m.Ebs.Status), Since: sdkaws.ToTime(m.Ebs.AttachTime),
+			WithInstance: sdkaws.ToBool(m.Ebs.DeleteOnTermination),
 		})
 	}
 	return out

@@ -12,11 +12,11 @@ import (
 
 // CreateSnapshot takes a snapshot. EC2 has no idempotency token for it, so it is
 // never repeated after a lost answer: that is fault.UnknownOutcome, and the caller
-// must look for the tags before it asks again.
-func (c *Client) CreateSnapshot(ctx context.Context, volume string, tags map[string]string) (Snapshot, error) {
+// must look for the tags before it asks again. The description may be empty.
+func (c *Client) CreateSnapshot(ctx context.Context, volume, description string, tags map[string]string) (Snapshot, error) {
 	out, err := aws.Do(ctx, mutate("CreateSnapshot", volume), func(ctx context.Context) (*sdk.CreateSnapshotOutput, error) {
 		return c.api.CreateSnapshot(ctx, &sdk.CreateSnapshotInput{
-			VolumeId: &volume, TagSpecifications: tagSpec(types.ResourceTypeSnapshot, tags),
+			VolumeId: &volume, Description: optional(description), TagSpecifications: tagSpec(types.ResourceTypeSnapshot, tags),
 		}, once)
 	})
 	if err != nil {

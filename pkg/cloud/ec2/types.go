@@ -46,6 +46,8 @@ type Attachment struct {
 	Device   string
 	State    string
 	Since    time.Time
+	// WithInstance says that EC2 deletes the volume together with the instance; only DescribeInstances' view has it.
+	WithInstance bool
 }
 
 // On returns the volume's attachment to an instance, if it has one.
@@ -60,6 +62,7 @@ type Instance struct {
 	ZoneID      string
 	Type        string
 	State       string // pending, running, shutting-down, terminated, stopping, stopped
+	RootDevice  string // the name under which its system's volume is attached
 	Attachments []Attachment
 }
 

@@ -1,0 +1,236 @@
+package ebs
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/diskbridge/diskbridge/pkg/cloud/batch"
+	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
+	"github.com/diskbridge/diskbridge/pkg/fault"
+	instances "github.com/diskbridge/diskbridge/pkg/limits"
+	"github.com/diskbridge/diskbridge/pkg/volume"
+)
+
+const (
+	opAttachDisk = "attach disk"
+	opDetachDisk = "detach disk"
+)
+
+// AttachDisk attaches a disk and says by which path the agent finds it. A disk that another instance lets go of is
+// waited for. Before anything can be written to a disk, its tags say that BOSH uses it.
+func (d *Disks) AttachDisk(ctx context.Context, handle, node string) (volume.DiskAttachment, error) {
+	v, err := d.volume(ctx, opAttachDisk, handle)
+	if err != nil {
+		return volume.DiskAttachment{}, err
+	}
+	inst, err := d.node(ctx, node)
+	if err != nil {
+		return volume.DiskAttachment{}, err
+	}
+	if err := d.mayUse(v); err != nil {
+		return volume.DiskAttachment{}, err
+	}
+	if v.Zone != inst.Zone {
+		return volume.DiskAttachment{}, fault.New(fault.Invalid, opAttachDisk, v.ID, "the disk is in zone %s, VM %s in %s; a disk can only be attached in its own zone", v.Zone, inst.ID, inst.Zone)
+	}
+	out := volume.DiskAttachment{}
+	if who := v.Tags[TagHolder]; who != "" && who != d.holder() {
+		out.Notes = append(out.Notes, "disk "+v.ID+" is held by "+who+", and this Director is "+d.holder())
+	}
+	device, err := d.attachDisk(ctx, v, inst)
+	if err != nil {
+		return volume.DiskAttachment{}, err
+	}
+	out.Hint = hint(inst.Type, v.ID, device)
+	return out, nil
+}
+
+// attachDisk returns the device name of the attachment, which it makes where there is none.
+func (d *Disks) attachDisk(ctx context.Context, v ec2.Volume, inst ec2.Instance) (device string, err error) {
+	if v, err = d.available(ctx, opAttachDisk, v); err != nil {
+		return "", fault.Wrap(opAttachDisk, v.ID, err)
+	}
+	here, byVolume := v.On(inst.ID)
+	there, byInstance := inst.Has(v.ID)
+	switch {
+	case byVolume && byInstance && here.State == ec2.Attached && there.State == ec2.Attached:
+		return here.Device, d.mark(ctx, v)
+	case byVolume && here.State == ec2.Attaching:
+		return d.attachedAs(ctx, v.ID, inst.ID)
+	case byVolume && (here.State == ec2.Detaching || here.State == ec2.Busy):
+		if err := d.awaitDetached(ctx, opAttachDisk, v.ID, inst.ID, true); err != nil {
+			return "", err
+		}
+	}
+	if v, err = d.awaitFree(ctx, opAttachDisk, v, inst.ID); err != nil {
+		return "", err
+	}
+	if err := d.mark(ctx, v); err != nil {
+		return "", err
+	}
+	return d.tryNames(ctx, v, inst)
+}
+
+func (d *Disks) attachedAs(ctx context.Context, id, instance string) (string, error) {
+	out, err := d.awaitAttached(ctx, id, instance)
+	return out[volume.PublishDevice], err
+}
+
+// mark says on a disk that BOSH uses it, before it is attached. A holder is never changed.
+func (d *Disks) mark(ctx context.Context, v ec2.Volume) error {
+	set := map[string]string{}
+	if v.Tags[TagLayout] != string(volume.LayoutBosh) {
+		set[TagLayout] = string(volume.LayoutBosh)
+	}
+	if v.Tags[TagHolder] == "" {
+		set[TagHolder] = d.holder()
+	}
+	if len(set) > 0 {
+		if err := d.api.CreateTags(ctx, v.ID, set); err != nil {
+			return fault.Wrap(opAttachDisk, v.ID, err)
+		}
+	}
+	if v.Tags[TagUnconfirmed] == "" {
+		return nil
+	}
+	return fault.Wrap(opAttachDisk, v.ID, d.api.DeleteTags(ctx, v.ID, []string{TagUnconfirmed}))
+}
+
+// tryNames asks EC2 for one free device name after the other.
+func (d *Disks) tryNames(ctx context.Context, v ec2.Volume, inst ec2.Instance) (string, error) {
+	taken := map[string]bool{}
+	for _, a := range inst.Attachments {
+		taken[place(a.Device)] = true
+	}
+	for _, name := range diskNames(inst.Type) {
+		if taken[place(name)] {
+			continue
+		}
+		device, next, err := d.tryName(ctx, v, inst, name)
+		if !next {
+			return device, err
+		}
+	}
+	return "", fault.New(fault.InUse, opAttachDisk, v.ID, "VM %s has too many disks attached: every device name is taken", inst.ID)
+}
+
+// tryName asks for one name, again while what is in the way passes; next says that the name is taken.
+func (d *Disks) tryName(ctx context.Context, v ec2.Volume, inst ec2.Instance, name string) (device string, next bool, err error) {
+	for start := time.Now(); ; {
+		_, err := untilKnown(ctx, opAttachDisk, func(ctx context.Context) error { return d.api.AttachVolume(ctx, v.ID, inst.ID, name) },
+			d.aVolume(v.ID), d.anInstance(inst.ID))
+		switch code := fault.CodeOf(err); {
+		case err == nil:
+			device, err = d.attachedAs(ctx, v.ID, inst.ID)
+			return device, false, err
+		case code == "InvalidParameterValue" && strings.Contains(err.Error(), "already in use"):
+			return "", true, nil
+		case code == "VolumeInUse": // by us, in a call whose answer was lost, or by somebody who was faster
+			if v, err = d.awaitFree(ctx, opAttachDisk, v, inst.ID); err != nil {
+				return "", false, err
+			}
+			if _, here := v.On(inst.ID); here {
+				device, err = d.attachedAs(ctx, v.ID, inst.ID)
+				return device, false, err
+			}
+		case code == "IncorrectState" && time.Since(start) < maxRelease, fault.Is(err, fault.UnknownOutcome):
+			// The instance is still starting, or the answer was lost: asking again tells.
+		case code == "AttachmentLimitExceeded": // no lack of room for disks, but of places on this VM
+			return "", false, &fault.Error{Op: opAttachDisk, Subject: v.ID, Kind: fault.InUse, Message: "VM " + inst.ID + " takes no more disks", Err: err}
+		default:
+			return "", false, fault.Wrap(opAttachDisk+" to VM "+inst.ID, v.ID, err)
+		}
+		if batch.Pause(ctx, 500*time.Millisecond) != nil {
+			return "", false, fault.New(fault.Pending, opAttachDisk, v.ID, "EC2 did not attach it to VM %s in time (%v); ask again", inst.ID, err)
+		}
+	}
+}
+
+// diskNames are the names that the AWS CPI uses, and on NVMe instances, where a name means nothing, those of the
+// Kubernetes door from behind.
+func diskNames(instanceType string) []string {
+	var names []string
+	for letter := 'f'; letter <= 'p'; letter++ {
+		names = append(names, "/dev/sd"+string(letter))
+	}
+	if instances.Xen(instanceType) {
+		return names
+	}
+	more := candidates()
+	for i := len(more) - 1; i >= 0; i-- {
+		names = append(names, more[i])
+	}
+	return names
+}
+
+// place is what a device name stands for: on Xen /dev/sdf and /dev/xvdf are one.
+func place(device string) string {
+	name := strings.TrimPrefix(device, "/dev/")
+	return strings.TrimPrefix(strings.TrimPrefix(name, "xvd"), "sd")
+}
+
+// hint is the path by which BOSH's agent finds a disk: on NVMe instances udev's link by the volume's id.
+func hint(instanceType, id, device string) string {
+	if instances.Xen(instanceType) {
+		return device
+	}
+	return "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_" + strings.ReplaceAll(id, "-", "")
+}
+
+// DetachDisk detaches a disk and waits until EC2 shows no trace of it. EC2's own answer decides whether it was attached.
+func (d *Disks) DetachDisk(ctx context.Context, handle, node string) error {
+	v, err := d.volume(ctx, opDetachDisk, handle)
+	if fault.Is(err, fault.NotFound) {
+		return nil // what is gone is detached
+	}
+	if err != nil {
+		return err
+	}
+	if who := heldByKubernetes(v.Tags); who != "" {
+		return notAttached(v.ID, node, "it is "+who)
+	}
+	if !instanceID.MatchString(node) {
+		return markMissing(fault.New(fault.NotFound, opDetachDisk, node, "no VM can have this id; EC2 instance ids are i- and 8 or 17 hexadecimal digits"))
+	}
+	a, seen := v.On(node)
+	if seen && (a.State == ec2.Detaching || a.State == ec2.Busy) {
+		return d.awaitDetached(ctx, opDetachDisk, v.ID, node, true)
+	}
+	for {
+		gone, err := untilKnown(ctx, opDetachDisk, func(ctx context.Context) error { return d.api.DetachVolume(ctx, v.ID, node, false) },
+			d.aVolume(v.ID), d.anInstance(node))
+		switch code := fault.CodeOf(err); {
+		case err == nil:
+			return d.awaitDetached(ctx, opDetachDisk, v.ID, node, true)
+		case code == "IncorrectState", code == "InvalidAttachment.NotFound":
+			return d.notOn(ctx, v.ID, node)
+		case gone == v.ID:
+			return nil
+		case gone == node:
+			return markMissing(err)
+		case !fault.Is(err, fault.UnknownOutcome):
+			return fault.Wrap(opDetachDisk, v.ID, err)
+		}
+		if batch.Pause(ctx, 500*time.Millisecond) != nil {
+			return fault.Wrap(opDetachDisk, v.ID, err)
+		}
+	}
+}
+
+// notOn is the answer where EC2 denies an attachment: it was never there, or its end is under way and then waited for.
+func (d *Disks) notOn(ctx context.Context, id, node string) error {
+	state, err := d.attachmentState(ctx, id, node)
+	switch {
+	case err != nil:
+		return fault.Wrap(opDetachDisk, id, err)
+	case state == ec2.Detaching || state == ec2.Busy:
+		return d.awaitDetached(ctx, opDetachDisk, id, node, true)
+	default:
+		return notAttached(id, node, "EC2 knows no such attachment")
+	}
+}
+
+func notAttached(id, node, why string) error {
+	return &fault.Error{Op: opDetachDisk, Subject: id, Kind: fault.InUse, Message: "VM " + node + ": " + why, Err: volume.ErrNotAttached}
+}

@@ -1,0 +1,202 @@
+package ebs
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+
+	"github.com/diskbridge/diskbridge/pkg/backend"
+	"github.com/diskbridge/diskbridge/pkg/cloud/batch"
+	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
+	"github.com/diskbridge/diskbridge/pkg/fault"
+	"github.com/diskbridge/diskbridge/pkg/volume"
+)
+
+const opChangeDisk = "change disk"
+
+// throttledFor is how long a change waits where EC2 refuses it for the rate of calls, before it is given up.
+const throttledFor = 2 * time.Minute
+
+// ChangeDisk changes size, type, performance and tags in place, all in one modification. fault.Unsupported means that
+// nothing was changed and that a copy is the way; after EC2 has accepted, or may have, it is never answered.
+func (d *Disks) ChangeDisk(ctx context.Context, handle string, change volume.DiskChange) error {
+	v, err := d.volume(ctx, opChangeDisk, handle)
+	if err != nil {
+		return err
+	}
+	if who := heldByKubernetes(v.Tags); who != "" {
+		return fault.New(fault.InUse, opChangeDisk, v.ID, "the disk is %s", who)
+	}
+	want, err := d.wanted(v, change)
+	if err != nil {
+		return &fault.Error{Op: opChangeDisk, Subject: v.ID, Kind: fault.Unsupported, Message: "not in place", Err: err}
+	}
+	set, err := d.diskTags(change.Tags)
+	if err != nil {
+		return fault.Wrap(opChangeDisk, v.ID, asInvalid(err))
+	}
+	if want != (ec2.Change{}) {
+		if err := d.modify(ctx, v, want); err != nil {
+			return err
+		}
+	}
+	maps.DeleteFunc(set, func(k, value string) bool { is, has := v.Tags[k]; return has && is == value })
+	if len(set) == 0 {
+		return nil
+	}
+	return fault.Wrap(opChangeDisk, v.ID, d.api.CreateTags(ctx, v.ID, set))
+}
+
+// wanted is what of the new shape the volume does not have yet; the error says why it cannot be had in place.
+func (d *Disks) wanted(v ec2.Volume, change volume.DiskChange) (ec2.Change, error) {
+	size := volume.CeilGiB(change.Bytes)
+	if size < v.SizeGiB {
+		return ec2.Change{}, fmt.Errorf("%d GiB are less than the disk has (%d GiB), and disks never shrink", size, v.SizeGiB)
+	}
+	var want ec2.Change
+	kind := v.Type
+	if change.Parameters != nil {
+		values, err := DiskParameters().Decode(change.Parameters)
+		if err != nil {
+			return want, err
+		}
+		if err := d.sameEncryption(v, values); err != nil {
+			return want, err
+		}
+		if zone := values[keyZone]; zone != "" && zone != v.Zone {
+			return want, fmt.Errorf("the disk is in zone %s, not %s", v.Zone, zone)
+		}
+		kind = values[keyType]
+		if want, err = newShape(v, values, size); err != nil {
+			return want, err
+		}
+	}
+	if l := typeLimits[kind]; size < l.minGiB || l.maxGiB > 0 && size > l.maxGiB {
+		return want, fmt.Errorf("type %s has %d to %d GiB, not %d", kind, l.minGiB, l.maxGiB, size)
+	}
+	if size > v.SizeGiB {
+		want.SizeGiB = size
+	}
+	return want, nil
+}
+
+// newShape is the type and the performance that a new disk with the values would have, where they differ. What the type
+// does not have is dropped.
+func newShape(v ec2.Volume, values backend.Values, size int64) (want ec2.Change, err error) {
+	kind := values[keyType]
+	l := typeLimits[kind]
+	if l.iopsPerGiB == 0 {
+		delete(values, keyIOPS)
+		delete(values, keyIOPSPerGB)
+	}
+	if !l.throughput {
+		delete(values, keyThroughput)
+	}
+	if want.IOPS, err = iops(opChangeDisk, v.ID, values, size); err != nil {
+		return want, err
+	}
+	want.Throughput = int32(values.Int(keyThroughput)) //nolint:gosec // Decode bounds it
+	if kind == "gp3" && want.IOPS == 0 {
+		want.IOPS = int32(l.minIOPS) //nolint:gosec // 3000
+	}
+	if kind == "gp3" && want.Throughput == 0 {
+		want.Throughput = 125 // https://docs.aws.amazon.com/ebs/latest/userguide/general-purpose.html
+	}
+	if kind != v.Type {
+		want.Type = kind
+		return want, nil
+	}
+	if want.IOPS == v.IOPS {
+		want.IOPS = 0
+	}
+	if want.Throughput == v.Throughput {
+		want.Throughput = 0
+	}
+	return want, nil
+}
+
+// sameEncryption is nil where the disk is encrypted as it should be. What nobody asks for may be anything: accounts
+// encrypt by default.
+func (d *Disks) sameEncryption(v ec2.Volume, values backend.Values) error {
+	encrypted, key, err := d.encryption(values)
+	said := values[keyEncrypted] != "" || encrypted
+	switch {
+	case err != nil:
+		return err
+	case said && encrypted && !v.Encrypted:
+		return fmt.Errorf("the disk is not encrypted, and encryption needs a new one")
+	case said && !encrypted && v.Encrypted:
+		return fmt.Errorf("the disk is encrypted, and that cannot be taken away")
+	case encrypted && key != "" && key != v.KMSKey && !strings.HasSuffix(v.KMSKey, ":key/"+key):
+		return fmt.Errorf("the disk is encrypted with %s, and another key (%s) needs a new one", v.KMSKey, key)
+	}
+	return nil
+}
+
+// modify asks EC2 for the change and waits until it is effective.
+func (d *Disks) modify(ctx context.Context, v ec2.Volume, want ec2.Change) error {
+	asked, unknown := time.Now(), false
+	for {
+		budget, cancel := context.WithTimeout(ctx, throttledFor)
+		gone, err := untilKnown(budget, opChangeDisk, func(ctx context.Context) error { return d.api.ModifyVolume(ctx, v.ID, want) }, d.aVolume(v.ID))
+		cancel()
+		switch {
+		case err == nil:
+			return d.awaitModified(ctx, v.ID, want)
+		case fault.Is(err, fault.UnknownOutcome):
+			unknown = true
+		case gone != "":
+			return fault.Wrap(opChangeDisk, v.ID, err)
+		default:
+			over, err := d.refused(ctx, v.ID, want, err, unknown && time.Since(asked) < 2*d.api.AbsenceInterval())
+			if over {
+				return err
+			}
+			unknown = true
+		}
+		if batch.Pause(ctx, 500*time.Millisecond) != nil {
+			return fault.New(fault.UnknownOutcome, opChangeDisk, v.ID, "EC2's answer was lost: %v; ask again", err)
+		}
+	}
+}
+
+// refused finds out what a refusal means: perhaps an earlier call of the same change was accepted. over is false where
+// that cannot be told yet; past says that EC2 may still show the time before.
+func (d *Disks) refused(ctx context.Context, id string, want ec2.Change, refusal error, past bool) (over bool, err error) {
+	done, under, err := d.underWay(ctx, id, want)
+	switch {
+	case err != nil && !fault.Is(err, fault.Denied):
+		return false, nil
+	case err == nil && done:
+		return true, nil
+	case err == nil && under:
+		return true, d.awaitModified(ctx, id, want)
+	case past:
+		return false, nil
+	}
+	return true, &fault.Error{Op: opChangeDisk, Subject: id, Kind: fault.Unsupported, Message: "EC2 refused, and nothing was changed", Err: refusal}
+}
+
+// underWay looks whether the change was made by an earlier call, or is being made.
+func (d *Disks) underWay(ctx context.Context, id string, want ec2.Change) (done, under bool, err error) {
+	m, found, err := d.api.Modification(ctx, id)
+	if err != nil {
+		return false, false, err
+	}
+	v, err := d.volume(ctx, opChangeDisk, id)
+	if err != nil {
+		return false, false, err
+	}
+	return covers(shapeOf(v), want), found && m.State != "failed" && covers(m.Target, want), nil
+}
+
+// awaitModified waits for a change that EC2 has accepted. If EC2 fails it, nothing was changed.
+func (d *Disks) awaitModified(ctx context.Context, id string, want ec2.Change) error {
+	_, err := d.awaitChange(ctx, opChangeDisk, id, want)
+	if !fault.Is(err, fault.Internal) {
+		return err
+	}
+	return &fault.Error{Op: opChangeDisk, Subject: id, Kind: fault.Unsupported, Message: "EC2 gave the modification up, and nothing was changed", Err: err}
+}

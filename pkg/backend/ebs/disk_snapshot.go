@@ -1,0 +1,113 @@
+package ebs
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"maps"
+	"path"
+
+	"github.com/diskbridge/diskbridge/pkg/cloud/batch"
+	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
+	"github.com/diskbridge/diskbridge/pkg/fault"
+	"github.com/diskbridge/diskbridge/pkg/volume"
+)
+
+const opSnapshotDisk = "snapshot disk"
+
+// SnapshotDisk takes a snapshot. EC2 has no token for it, so a random tag finds the one whose answer was lost.
+func (d *Disks) SnapshotDisk(ctx context.Context, req volume.DiskSnapshot) (string, error) {
+	v, err := d.volume(ctx, opSnapshotDisk, req.Handle)
+	if err != nil {
+		return "", err
+	}
+	tags := map[string]string{}
+	for key, value := range req.Tags {
+		if key = cut(key, 127); reserved(key) == "" {
+			tags[key] = cut(value, 255)
+		}
+	}
+	description := req.Description
+	if len(v.Attachments) > 0 && req.DeviceTag != "" {
+		tags[req.DeviceTag] = v.Attachments[0].Device
+		description += "/" + path.Base(v.Attachments[0].Device)
+	}
+	if description = cut(description, 255); description != "" {
+		tags["Name"] = description
+	}
+	maps.Copy(tags, map[string]string{
+		TagLayout: inheritedLayout(v.Tags), tagRequest: rand.Text(), TagUnconfirmed: "true",
+	})
+	s, err := d.takeOnce(ctx, v.ID, description, tags)
+	if err != nil {
+		return "", err
+	}
+	if req.Complete {
+		if err := d.awaitCompleted(ctx, s); err != nil {
+			return "", err
+		}
+	}
+	err = end(ctx, opSnapshotDisk, d.aSnapshot(s.ID), func(ctx context.Context, id string) error {
+		return d.api.DeleteTags(ctx, id, []string{TagUnconfirmed})
+	})
+	if err != nil && !fault.Is(err, fault.Unavailable) {
+		return "", err
+	}
+	return s.ID, nil
+}
+
+// takeOnce asks for the snapshot, and looks for it by its tag where the answer is lost.
+func (d *Disks) takeOnce(ctx context.Context, id, description string, tags map[string]string) (s ec2.Snapshot, err error) {
+	for {
+		_, err = untilKnown(ctx, opSnapshotDisk, func(ctx context.Context) (err error) {
+			s, err = d.api.CreateSnapshot(ctx, id, description, tags)
+			return err
+		}, d.aVolume(id))
+		if !fault.Is(err, fault.UnknownOutcome) {
+			return s, fault.Wrap(opSnapshotDisk, id, err)
+		}
+		if batch.Pause(ctx, d.api.AbsenceInterval()) != nil {
+			return s, fault.New(fault.UnknownOutcome, opSnapshotDisk, id, "EC2's answer was lost (%v): it may have taken a snapshot, which `diskbridge orphans` then lists", err)
+		}
+		list, readErr := d.api.SnapshotsTagged(ctx, tagRequest, tags[tagRequest])
+		if readErr != nil {
+			return s, fault.Wrap(opSnapshotDisk, id, fmt.Errorf("%w; then: %w", err, readErr))
+		}
+		if len(list) > 0 {
+			return list[0], nil
+		}
+	}
+}
+
+// awaitCompleted waits until a snapshot's data is copied.
+func (d *Disks) awaitCompleted(ctx context.Context, s ec2.Snapshot) error {
+	err := batch.Poll(ctx, func(ctx context.Context) (bool, error) {
+		now, found, err := d.api.Snapshot(ctx, s.ID)
+		switch {
+		case fault.Is(err, fault.Unavailable), err == nil && !found:
+			return false, nil
+		case err == nil && now.State == "error":
+			return false, fault.New(fault.Internal, opSnapshotDisk, s.ID, "EC2 could not complete the snapshot; delete it")
+		}
+		return now.State == "completed", err
+	})
+	if err != nil && ctx.Err() != nil {
+		return fault.New(fault.Pending, opSnapshotDisk, s.ID, "EC2 still copies the data; the snapshot exists, and `diskbridge orphans` lists it")
+	}
+	return fault.Wrap(opSnapshotDisk, s.ID, err)
+}
+
+// DeleteDiskSnapshot deletes a snapshot; nil where it is gone. One of Kubernetes' stays.
+func (d *Disks) DeleteDiskSnapshot(ctx context.Context, id string) error {
+	s, err := d.snapshot(ctx, opDeleteSnapshot, id)
+	if fault.Is(err, fault.NotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if name := s.Tags[TagSnapshotName]; name != "" {
+		return fault.New(fault.InUse, opDeleteSnapshot, id, "not deleted: it is Kubernetes' snapshot %s", name)
+	}
+	return end(ctx, opDeleteSnapshot, d.aSnapshot(id), d.api.DeleteSnapshot)
+}

@@ -1,0 +1,189 @@
+package cpi
+
+import (
+	"context"
+	"encoding/json"
+
+	"k8s.io/klog/v2"
+
+	"github.com/diskbridge/diskbridge/pkg/volume"
+)
+
+// The arguments and results of the methods are those of https://bosh.io/docs/cpi-api-v2/.
+
+// note writes what the operator should know to the log.
+func note(ctx context.Context, notes []string) {
+	for _, n := range notes {
+		klog.FromContext(ctx).Info("Note: " + n)
+	}
+}
+
+func createDisk(ctx context.Context, c *call) (any, error) {
+	size, err := c.bytes(0, "size")
+	if err != nil {
+		return nil, err
+	}
+	p, err := c.properties(ctx, 1)
+	if err != nil {
+		return nil, err
+	}
+	vm, err := c.optionalText(2, "vm_cid")
+	if err != nil {
+		return nil, err
+	}
+	disk, err := c.broker.CreateDisk(ctx, volume.EBS, volume.DiskRequest{Name: p.name, Bytes: size, Node: vm, Parameters: p.parameters, Tags: p.tags})
+	note(ctx, disk.Notes)
+	return disk.Handle, err
+}
+
+func deleteDisk(ctx context.Context, c *call) (any, error) {
+	disk, err := c.text(0, "disk_cid")
+	if err != nil {
+		return nil, err
+	}
+	return nil, c.broker.DeleteDisk(ctx, disk)
+}
+
+func hasDisk(ctx context.Context, c *call) (any, error) {
+	disk, err := c.text(0, "disk_cid")
+	if err != nil {
+		return nil, err
+	}
+	return c.broker.HasDisk(ctx, disk)
+}
+
+func attachDisk(ctx context.Context, c *call) (any, error) {
+	vm, err := c.text(0, "vm_cid")
+	if err != nil {
+		return nil, err
+	}
+	disk, err := c.text(1, "disk_cid")
+	if err != nil {
+		return nil, err
+	}
+	if v := c.stemcellVersion(); v == 1 {
+		return nil, errorf(NotSupported, "the VM's stemcell speaks API version 1, whose agent asks a registry, and diskbridge keeps none; use a stemcell with api_version 2 or later")
+	}
+	a, err := c.broker.AttachDisk(ctx, disk, vm)
+	note(ctx, a.Notes)
+	return a.Hint, err
+}
+
+// stemcellVersion is the context's vm.stemcell.api_version; 0 where it says nothing.
+func (c *call) stemcellVersion() int {
+	var vm struct {
+		Stemcell struct {
+			APIVersion int `json:"api_version"`
+		} `json:"stemcell"`
+	}
+	if json.Unmarshal(c.Context["vm"], &vm) != nil {
+		return 0
+	}
+	return vm.Stemcell.APIVersion
+}
+
+func detachDisk(ctx context.Context, c *call) (any, error) {
+	vm, err := c.text(0, "vm_cid")
+	if err != nil {
+		return nil, err
+	}
+	disk, err := c.text(1, "disk_cid")
+	if err != nil {
+		return nil, err
+	}
+	return nil, c.broker.DetachDisk(ctx, disk, vm)
+}
+
+func getDisks(ctx context.Context, c *call) (any, error) {
+	vm, err := c.text(0, "vm_cid")
+	if err != nil {
+		return nil, err
+	}
+	return c.broker.NodeDisks(ctx, volume.EBS, vm)
+}
+
+func resizeDisk(ctx context.Context, c *call) (any, error) {
+	disk, err := c.text(0, "disk_cid")
+	if err != nil {
+		return nil, err
+	}
+	size, err := c.bytes(1, "new_size")
+	if err != nil {
+		return nil, err
+	}
+	return nil, c.broker.ChangeDisk(ctx, disk, volume.DiskChange{Bytes: size})
+}
+
+// updateDisk answers the disk's own CID: it is changed in place or not at all.
+func updateDisk(ctx context.Context, c *call) (any, error) {
+	disk, err := c.text(0, "disk_cid")
+	if err != nil {
+		return nil, err
+	}
+	size, err := c.bytes(1, "new_size")
+	if err != nil {
+		return nil, err
+	}
+	p, err := c.properties(ctx, 2)
+	if err != nil {
+		return nil, err
+	}
+	return disk, c.broker.ChangeDisk(ctx, disk, volume.DiskChange{Bytes: size, Parameters: p.parameters, Tags: p.tags})
+}
+
+func setDiskMetadata(ctx context.Context, c *call) (any, error) {
+	disk, err := c.text(0, "disk_cid")
+	if err != nil {
+		return nil, err
+	}
+	metadata, err := c.scalars(1, "metadata")
+	if err != nil {
+		return nil, err
+	}
+	notes, err := c.broker.TagDisk(ctx, disk, metadata)
+	note(ctx, notes)
+	return nil, err
+}
+
+// snapshotDisk tags and describes a snapshot as the AWS CPI does.
+func snapshotDisk(ctx context.Context, c *call) (any, error) {
+	disk, err := c.text(0, "disk_cid")
+	if err != nil {
+		return nil, err
+	}
+	metadata, err := c.scalars(1, "metadata")
+	if err != nil {
+		return nil, err
+	}
+	take := func(key string) string { v := metadata[key]; delete(metadata, key); return v }
+	director, index, job := take("director_name"), take("index"), take("job")
+	for key, value := range map[string]string{"director": director, "instance_index": index, "instance_name": path(job, metadata["instance_id"])} {
+		if value != "" {
+			metadata[key] = value
+		}
+	}
+	return c.broker.SnapshotDisk(ctx, volume.DiskSnapshot{
+		Handle: disk, Description: path(metadata["deployment"], job, index), Tags: metadata, DeviceTag: "device",
+		Complete: c.settings.Own.SnapshotWait == "completed",
+	})
+}
+
+// path joins what there is with slashes.
+func path(parts ...string) string {
+	text := ""
+	for _, p := range parts {
+		if p != "" && text != "" {
+			text += "/"
+		}
+		text += p
+	}
+	return text
+}
+
+func deleteSnapshot(ctx context.Context, c *call) (any, error) {
+	id, err := c.text(0, "snapshot_cid")
+	if err != nil {
+		return nil, err
+	}
+	return nil, c.broker.DeleteDiskSnapshot(ctx, volume.EBS, id)
+}
