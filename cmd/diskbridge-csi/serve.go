@@ -132,7 +132,7 @@ func (p *plugin) openCloud(ctx context.Context) (closeCloud func(), err error) {
 		owner := backend.Owner{Driver: kind.Driver, Cluster: s.ClusterID, Tags: s.OwnerTags}
 		if kind.Name == volume.EBS {
 			for k, v := range s.OwnerTags {
-				if err := ebs.CheckTag(k, v, kind.Driver); err != nil {
+				if err := owner.CheckTag(k, v); err != nil {
 					client.Close()
 					return nil, fmt.Errorf("--tags: %w", err)
 				}

@@ -136,3 +136,18 @@ func CodeOf(err error) string {
 
 // Is reports whether err is of the given kind.
 func Is(err error, kind Kind) bool { return err != nil && KindOf(err) == kind }
+
+// Explain adds to the message of the outermost Error in err's chain what the user can do;
+// an err without one is returned as it is.
+func Explain(err error, advice string) error {
+	var e *Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	explained := *e
+	if explained.Message != "" {
+		explained.Message += "; "
+	}
+	explained.Message += advice
+	return &explained
+}

@@ -58,7 +58,7 @@ func (b *Backend) named(ctx context.Context, name string) (ec2.Volume, bool, err
 		return ec2.Volume{}, false, fault.Wrap(opCreate, name, err)
 	}
 	list = slices.DeleteFunc(slices.Clone(list), func(v ec2.Volume) bool {
-		return v.Tags[TagCluster] != b.opts.Owner.Cluster && !b.judge(TagVolumeName, v.Tags).delete || v.State == ec2.StateDeleting || b.tokens.isDeleted(v.ID)
+		return v.Tags[TagCluster] != b.opts.Owner.Cluster && !b.judge(TagVolumeName, v.Tags).Delete || v.State == ec2.StateDeleting || b.tokens.isDeleted(v.ID)
 	})
 	switch len(list) {
 	case 0:

@@ -22,13 +22,13 @@ func (b *Backend) Delete(ctx context.Context, handle string) (kept string, err e
 		return "", err
 	}
 	switch j := b.judge(TagVolumeName, v.Tags); {
-	case j.keep != "":
+	case j.Keep != "":
 		if v.Tags[TagAdopted] == "external" && v.Tags[TagCluster] == b.opts.Owner.Cluster {
 			err = b.disown(ctx, v)
 		}
-		return j.keep, err
-	case j.refuse != "":
-		return "", fault.New(fault.InUse, opDelete, v.ID, "not deleted: %s. If it is meant: %s", j.refuse, b.claim(v.ID))
+		return j.Keep, err
+	case j.Refuse != "":
+		return "", fault.New(fault.InUse, opDelete, v.ID, "not deleted: %s. If it is meant: %s", j.Refuse, b.claim(v.ID))
 	}
 	if v.State == ec2.StateDeleting {
 		return "", nil

@@ -135,7 +135,7 @@ func (b *Backend) Get(ctx context.Context, handle string) (volume.Volume, error)
 // List describes every volume of the region, not only ours: Kubernetes' attacher
 // publishes again whatever it does not find here.
 func (b *Backend) List(ctx context.Context, page volume.Page) ([]volume.Volume, string, error) {
-	return paged(page, func(token string) ([]ec2.Volume, string, error) {
+	return backend.Paged(page, func(token string) ([]ec2.Volume, string, error) {
 		return b.api.VolumePage(ctx, token)
 	}, describe)
 }

@@ -80,7 +80,7 @@ type tagChange struct {
 }
 
 func (b *Backend) tagChange(v ec2.Volume, values backend.Values) (tagChange, error) {
-	set, err := b.userTags(values)
+	set, err := b.opts.Owner.UserTags(values)
 	if err != nil {
 		return tagChange{}, err
 	}
@@ -91,7 +91,7 @@ func (b *Backend) tagChange(v ec2.Volume, values backend.Values) (tagChange, err
 		if !strings.HasPrefix(key, keyTagGone) {
 			continue
 		}
-		if err := CheckTag(tag, "", b.opts.Owner.Driver); err != nil {
+		if err := b.opts.Owner.CheckTag(tag, ""); err != nil {
 			return tagChange{}, fmt.Errorf("parameter %q: %w", key, err)
 		}
 		if _, has := v.Tags[tag]; has {

@@ -20,7 +20,7 @@ const (
 	keyInitRate   = "volumeInitializationRate"
 	keyAwaitInit  = "blockAttachUntilInitialized"
 	keyExisting   = "existingResourceId"
-	keyTag        = "tagSpecification"
+	keyTag        = backend.TagParameter
 	keyTagGone    = "tagDeletion"
 )
 

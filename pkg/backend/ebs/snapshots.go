@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/diskbridge/diskbridge/pkg/backend"
 	"github.com/diskbridge/diskbridge/pkg/cloud/batch"
 	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
 	"github.com/diskbridge/diskbridge/pkg/fault"
@@ -70,7 +71,7 @@ func (b *Backend) namedSnapshot(ctx context.Context, req volume.SnapshotRequest)
 		return volume.Snapshot{}, false, fault.Wrap(opSnapshot, req.Name, err)
 	}
 	list = slices.DeleteFunc(slices.Clone(list), func(s ec2.Snapshot) bool {
-		return !b.judge(TagSnapshotName, s.Tags).delete || b.tokens.isDeleted(s.ID)
+		return !b.judge(TagSnapshotName, s.Tags).Delete || b.tokens.isDeleted(s.ID)
 	})
 	if fresh, ok := b.tokens.recall(req.Name, time.Now(), b.api.AbsenceInterval()); ok && len(list) == 0 {
 		list = append(list, fresh) // EC2 does not show it yet
@@ -99,10 +100,10 @@ func (b *Backend) DeleteSnapshot(ctx context.Context, id string) error {
 		return err
 	}
 	switch j := b.judge(TagSnapshotName, s.Tags); {
-	case j.keep != "":
+	case j.Keep != "":
 		return nil
-	case j.refuse != "":
-		return fault.New(fault.InUse, opDeleteSnapshot, id, "not deleted: %s. If it is meant: %s", j.refuse, b.claim(id))
+	case j.Refuse != "":
+		return fault.New(fault.InUse, opDeleteSnapshot, id, "not deleted: %s. If it is meant: %s", j.Refuse, b.claim(id))
 	}
 	err = end(ctx, opDeleteSnapshot, b.aSnapshot(id), b.api.DeleteSnapshot)
 	if err == nil {
@@ -119,12 +120,12 @@ func (b *Backend) ListSnapshots(ctx context.Context, filter volume.SnapshotFilte
 		if err != nil {
 			return nil, "", fault.Wrap("list snapshots", filter.ID, err)
 		}
-		if !found || !b.judge(TagSnapshotName, s.Tags).delete || filter.Source != "" && s.Volume != filter.Source {
+		if !found || !b.judge(TagSnapshotName, s.Tags).Delete || filter.Source != "" && s.Volume != filter.Source {
 			return nil, "", nil
 		}
 		return []volume.Snapshot{describeSnapshot(s)}, "", nil
 	}
-	return paged(page, func(token string) ([]ec2.Snapshot, string, error) {
+	return backend.Paged(page, func(token string) ([]ec2.Snapshot, string, error) {
 		return b.api.SnapshotPage(ctx, TagCluster, b.opts.Owner.Cluster, filter.Source, token)
 	}, describeSnapshot)
 }

@@ -75,7 +75,7 @@ func Do[T any](ctx context.Context, call Call, request func(context.Context) (T,
 			return out, nil
 		case refusal != nil && errors.Is(err, errNotSent):
 			return out, Classify(refusal, call)
-		case !Throttled(err):
+		case !Throttled(err) || call.Codes[code(err)] != 0: // EFS calls a change that comes too soon "TooManyRequests"
 			return out, Classify(err, call)
 		case refusal == nil:
 			ctx = context.WithValue(ctx, repeated{}, true)

@@ -36,7 +36,7 @@ func (c *Client) Instance(ctx context.Context, id string) (i Instance, found boo
 
 // InstanceAbsent reports whether an instance is proven not to exist; see VolumeAbsent.
 func (c *Client) InstanceAbsent(ctx context.Context, id string) (bool, error) {
-	return c.absent(ctx, id, func(ctx context.Context) error {
+	return c.absences.Prove(ctx, id, func(ctx context.Context) error {
 		_, _, err := c.describeInstances(ctx, &sdk.DescribeInstancesInput{InstanceIds: []string{id}})
 		return err
 	})
@@ -66,7 +66,7 @@ func (c *Client) describeInstances(ctx context.Context, in *sdk.DescribeInstance
 	for _, r := range out.Reservations {
 		for _, i := range r.Instances {
 			list = append(list, toInstance(i))
-			c.ages.saw(sdkaws.ToString(i.InstanceId))
+			c.absences.Saw(sdkaws.ToString(i.InstanceId))
 		}
 	}
 	return list, sdkaws.ToString(out.NextToken), nil

@@ -14,15 +14,13 @@ import (
 	"github.com/diskbridge/diskbridge/pkg/fault"
 )
 
-// AbsenceInterval is how far two not-found answers must lie apart to prove that a
-// resource does not exist. EC2 is eventually consistent:
-// https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
-const AbsenceInterval = 3 * time.Second
+// AbsenceInterval is how far two not-found answers must lie apart to be proof.
+const AbsenceInterval = aws.AbsenceInterval
 
 // Options shape a Client.
 type Options struct {
-	// AbsenceInterval replaces the constant of that name; only for emulators whose
-	// clock runs faster. Zero means the constant.
+	// AbsenceInterval replaces aws.AbsenceInterval; only for emulators whose clock runs
+	// faster. Zero means the constant.
 	AbsenceInterval time.Duration
 	// Recorder is told of every batched read; may be nil.
 	Recorder Recorder
@@ -37,8 +35,7 @@ type Recorder interface {
 // Client calls EC2. It is safe for concurrent use; Close it to end its batchers.
 type Client struct {
 	api      *sdk.Client
-	interval time.Duration
-	ages     *ages
+	absences *aws.Absences
 
 	volumes        *batch.Batcher[string, Volume]
 	volumesNamed   *batch.Batcher[tagValue, []Volume]
@@ -53,10 +50,7 @@ type tagValue struct{ key, value string }
 
 // New makes a Client on a session's configuration.
 func New(cfg sdkaws.Config, opts Options) *Client {
-	c := &Client{api: sdk.NewFromConfig(cfg), interval: opts.AbsenceInterval, ages: newAges()}
-	if c.interval <= 0 {
-		c.interval = AbsenceInterval
-	}
+	c := &Client{api: sdk.NewFromConfig(cfg), absences: aws.NewAbsences(opts.AbsenceInterval)}
 	c.volumes = batch.New(c.fetchVolumes, opts.batch("volumes"))
 	c.volumesNamed = batch.New(c.fetchVolumesNamed, opts.batch("volumes_by_tag"))
 	c.instances = batch.New(c.fetchInstances, opts.batch("instances"))
@@ -84,7 +78,7 @@ func (c *Client) Close() {
 }
 
 // AbsenceInterval returns how far two not-found answers must lie apart.
-func (c *Client) AbsenceInterval() time.Duration { return c.interval }
+func (c *Client) AbsenceInterval() time.Duration { return c.absences.Interval }
 
 // CreateTags sets tags on one resource, overwriting values of equal keys.
 func (c *Client) CreateTags(ctx context.Context, id string, tags map[string]string) error {

@@ -12,7 +12,9 @@ var codes = map[string]fault.Kind{
 
 	"InvalidAttachment.NotFound":         fault.NotFound,
 	"InvalidInstanceID.NotFound":         fault.NotFound,
+	"InvalidGroup.NotFound":              fault.NotFound,
 	"InvalidSnapshot.NotFound":           fault.NotFound,
+	"InvalidSubnetID.NotFound":           fault.NotFound,
 	"InvalidVolume.NotFound":             fault.NotFound,
 	"InvalidVolumeModification.NotFound": fault.NotFound,
 

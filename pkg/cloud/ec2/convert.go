@@ -28,7 +28,13 @@ func toVolume(v types.Volume) Volume {
 }
 
 func toInstance(i types.Instance) Instance {
-	out := Instance{ID: sdkaws.ToString(i.InstanceId), Type: string(i.InstanceType), RootDevice: sdkaws.ToString(i.RootDeviceName)}
+	out := Instance{
+		ID: sdkaws.ToString(i.InstanceId), Type: string(i.InstanceType), VPC: sdkaws.ToString(i.VpcId),
+		Subnet: sdkaws.ToString(i.SubnetId), IP: sdkaws.ToString(i.PrivateIpAddress), RootDevice: sdkaws.ToString(i.RootDeviceName),
+	}
+	for _, g := range i.SecurityGroups {
+		out.Groups = append(out.Groups, sdkaws.ToString(g.GroupId))
+	}
 	if i.Placement != nil {
 		out.Zone, out.ZoneID = sdkaws.ToString(i.Placement.AvailabilityZone), sdkaws.ToString(i.Placement.AvailabilityZoneId)
 	}

@@ -62,7 +62,7 @@ func (c *Client) SnapshotPage(ctx context.Context, tagKey, tagVal, volume, token
 
 // SnapshotAbsent reports whether a snapshot is proven not to exist; see VolumeAbsent.
 func (c *Client) SnapshotAbsent(ctx context.Context, id string) (bool, error) {
-	return c.absent(ctx, id, func(ctx context.Context) error {
+	return c.absences.Prove(ctx, id, func(ctx context.Context) error {
 		_, _, err := c.describeSnapshots(ctx, &sdk.DescribeSnapshotsInput{SnapshotIds: []string{id}})
 		return err
 	})
@@ -100,7 +100,7 @@ func (c *Client) describeSnapshots(ctx context.Context, in *sdk.DescribeSnapshot
 	list := make([]Snapshot, 0, len(out.Snapshots))
 	for _, s := range out.Snapshots {
 		list = append(list, toSnapshot(s))
-		c.ages.saw(sdkaws.ToString(s.SnapshotId))
+		c.absences.Saw(sdkaws.ToString(s.SnapshotId))
 	}
 	return list, sdkaws.ToString(out.NextToken), nil
 }

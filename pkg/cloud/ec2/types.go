@@ -63,6 +63,10 @@ type Instance struct {
 	Type        string
 	State       string // pending, running, shutting-down, terminated, stopping, stopped
 	RootDevice  string // the name under which its system's volume is attached
+	VPC         string
+	Subnet      string
+	IP          string
+	Groups      []string // security groups of its first network interface
 	Attachments []Attachment
 }
 
@@ -142,4 +146,29 @@ type Snapshot struct {
 type Zone struct {
 	Name string
 	ID   string
+}
+
+// Subnet is a part of a VPC in one zone.
+type Subnet struct {
+	ID      string
+	VPC     string
+	Zone    string
+	Default bool // the zone's default subnet
+}
+
+// SecurityGroup is what lets traffic in.
+type SecurityGroup struct {
+	ID    string
+	VPC   string
+	Rules []Rule
+}
+
+// Rule lets something in. Opaque says that it names sources that are not looked into
+// (prefix lists, IPv6 ranges).
+type Rule struct {
+	Protocol string // tcp, 6, … or -1 for all
+	From, To int32  // ports; not looked at where Protocol is -1
+	CIDRs    []string
+	Groups   []string
+	Opaque   bool
 }

@@ -128,7 +128,7 @@ func (c *Client) describeVolumes(ctx context.Context, in *sdk.DescribeVolumesInp
 	list := make([]Volume, 0, len(out.Volumes))
 	for _, v := range out.Volumes {
 		list = append(list, toVolume(v))
-		c.ages.saw(sdkaws.ToString(v.VolumeId))
+		c.absences.Saw(sdkaws.ToString(v.VolumeId))
 	}
 	return list, sdkaws.ToString(out.NextToken), nil
 }
@@ -137,7 +137,7 @@ func (c *Client) describeVolumes(ctx context.Context, in *sdk.DescribeVolumesInp
 // not found by id, an interval apart, or once where its age is known). false
 // without an error means that it exists.
 func (c *Client) VolumeAbsent(ctx context.Context, id string) (bool, error) {
-	return c.absent(ctx, id, func(ctx context.Context) error {
+	return c.absences.Prove(ctx, id, func(ctx context.Context) error {
 		_, _, err := c.describeVolumes(ctx, &sdk.DescribeVolumesInput{VolumeIds: []string{id}})
 		return err
 	})

@@ -1,4 +1,4 @@
-package ebs
+package backend
 
 import (
 	"fmt"
@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"text/scanner"
-
-	"github.com/diskbridge/diskbridge/pkg/backend"
 )
 
 // placeholders are the names that a tag value may use, and the parameters of
@@ -19,10 +17,10 @@ var placeholders = map[string]string{
 	"VolumeSnapshotContentName": "csi.storage.k8s.io/volumesnapshotcontent/name",
 }
 
-// expand fills the placeholders of a tag value: {{ .PVCName }}, with the functions
+// Expand fills the placeholders of a tag value: {{ .PVCName }}, with the functions
 // of the EBS CSI driver behind pipes: field, substring, toUpper, toLower, contains.
 // It is not text/template, whose reflection would link every method of the SDK.
-func expand(text string, values backend.Values) (string, error) {
+func (v Values) Expand(text string) (string, error) {
 	var out strings.Builder
 	for {
 		before, rest, found := strings.Cut(text, "{{")
@@ -34,7 +32,7 @@ func expand(text string, values backend.Values) (string, error) {
 		if !closed {
 			return "", fmt.Errorf("placeholder %q is not closed with }}", "{{"+rest)
 		}
-		value, err := evaluate(action, values)
+		value, err := evaluate(action, v)
 		if err != nil {
 			return "", fmt.Errorf("placeholder {{%s}}: %w", action, err)
 		}
@@ -45,7 +43,7 @@ func expand(text string, values backend.Values) (string, error) {
 
 // evaluate computes a pipeline: an operand or a call, each result the last argument
 // of the next call.
-func evaluate(action string, values backend.Values) (string, error) {
+func evaluate(action string, values Values) (string, error) {
 	tokens, err := tokenize(action)
 	if err != nil {
 		return "", err
@@ -102,7 +100,7 @@ func tokenize(action string) ([]string, error) {
 }
 
 // stageValue computes one stage; args hold the function's name first, if it is a call.
-func stageValue(args []string, piped bool, values backend.Values) (string, error) {
+func stageValue(args []string, piped bool, values Values) (string, error) {
 	if len(args) == 0 {
 		return "", fmt.Errorf("a stage is empty")
 	}
@@ -126,7 +124,7 @@ func stageValue(args []string, piped bool, values backend.Values) (string, error
 }
 
 // operand is the value of a placeholder, a string or a number.
-func operand(token string, values backend.Values) (string, error) {
+func operand(token string, values Values) (string, error) {
 	if name, ok := strings.CutPrefix(token, "."); ok {
 		key, known := placeholders[name]
 		switch {

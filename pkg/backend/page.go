@@ -1,4 +1,4 @@
-package ebs
+package backend
 
 import (
 	"fmt"
@@ -9,9 +9,9 @@ import (
 	"github.com/diskbridge/diskbridge/pkg/volume"
 )
 
-// paged cuts EC2's pages into pages of any size. A token is "<skip>.<EC2's token>":
-// the EC2 page and how many of its entries were already given out.
-func paged[In, Out any](page volume.Page, fetch func(token string) ([]In, string, error), convert func(In) Out) ([]Out, string, error) {
+// Paged cuts a cloud's pages into pages of any size. A token is "<skip>.<the cloud's token>":
+// the cloud's page and how many of its entries were already given out.
+func Paged[In, Out any](page volume.Page, fetch func(token string) ([]In, string, error), convert func(In) Out) ([]Out, string, error) {
 	skip, token, err := splitToken(page.Token)
 	if err != nil {
 		return nil, "", fault.New(fault.Pending, "list", "", "%v; start the list again", err)
@@ -21,7 +21,7 @@ func paged[In, Out any](page volume.Page, fetch func(token string) ([]In, string
 		items, next, err := fetch(token)
 		if err != nil {
 			if token != "" && fault.Is(err, fault.Invalid) {
-				return nil, "", fault.New(fault.Pending, "list", "", "EC2 does not know the starting token (any more); start the list again")
+				return nil, "", fault.New(fault.Pending, "list", "", "the cloud does not know the starting token (any more); start the list again")
 			}
 			return nil, "", fault.Wrap("list", "", err)
 		}

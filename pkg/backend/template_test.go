@@ -1,13 +1,11 @@
-package ebs
+package backend
 
 import (
 	"strings"
 	"testing"
-
-	"github.com/diskbridge/diskbridge/pkg/backend"
 )
 
-var sidecar = backend.Values{
+var sidecar = Values{
 	"csi.storage.k8s.io/pvc/namespace": "ns-prod-abcdef", "csi.storage.k8s.io/pvc/name": "ebs-claim", "csi.storage.k8s.io/pv/name": "pv-1",
 }
 
@@ -26,7 +24,7 @@ func TestExpand_Template(t *testing.T) {
 		"{{ `raw|}` | toUpper }}":                     "RAW|}",
 		"{ } }} {":                                    "{ } }} {",
 	} {
-		if got, err := expand(text, sidecar); err != nil || got != want {
+		if got, err := sidecar.Expand(text); err != nil || got != want {
 			t.Errorf("%s = %q, %v; want %q", text, got, err, want)
 		}
 	}
@@ -52,7 +50,7 @@ func TestExpand_TheErrorSaysWhatIsWrong(t *testing.T) {
 		`{{ .PVCName | substring one 2 }}`:     `"one" is no placeholder`,
 		`{{ substring 99999999999999999999 }}`: "takes 3 arguments",
 	} {
-		if got, err := expand(text, sidecar); err == nil || !strings.Contains(err.Error(), want) {
+		if got, err := sidecar.Expand(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s = %q, %v; want an error with %q", text, got, err, want)
 		}
 	}
@@ -62,7 +60,7 @@ func FuzzTemplate(f *testing.F) {
 	f.Add(`{{ .PVCNamespace | field "-" 2 | toUpper }}`)
 	f.Add("{{ `x` | substring 0 1 }}{{")
 	f.Fuzz(func(t *testing.T, text string) {
-		got, err := expand(text, sidecar)
+		got, err := sidecar.Expand(text)
 		if err == nil && !strings.Contains(text, "{{") && got != text {
 			t.Errorf("%q became %q", text, got)
 		}
