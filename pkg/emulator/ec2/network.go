@@ -17,12 +17,12 @@ const defaultVPC = "vpc-00000000000000001"
 func (s *Service) EnsureNetwork() error {
 	return s.Store.Update(func() error {
 		if DefaultGroup(s.Store, defaultVPC) == "" {
-			s.addDefaultGroup(defaultVPC)
+			s.addDefaultGroup(defaultVPC, "sg-00000000000000001")
 		}
 		for i, zone := range s.Zones {
 			if s.subnetOf(zone).ID == "" {
 				s.Store.Subnets.Put(&store.Subnet{
-					ID: s.Store.NewID("subnet"), VPC: defaultVPC, Zone: zone, CIDR: fmt.Sprintf("172.31.%d.0/20", 16*i), Default: true,
+					ID: fmt.Sprintf("subnet-%017x", i+1), VPC: defaultVPC, Zone: zone, CIDR: fmt.Sprintf("172.31.%d.0/20", 16*i), Default: true,
 				})
 			}
 		}
@@ -31,8 +31,7 @@ func (s *Service) EnsureNetwork() error {
 }
 
 // addDefaultGroup adds the group that lets its own members in, within the running update.
-func (s *Service) addDefaultGroup(vpc string) {
-	id := s.Store.NewID("sg")
+func (s *Service) addDefaultGroup(vpc, id string) {
 	s.Store.SecurityGroups.Put(&store.SecurityGroup{
 		ID: id, VPC: vpc, Name: "default", Description: "default VPC security group",
 		Rules: []store.Rule{{Protocol: "-1", Groups: []string{id}}},
@@ -67,7 +66,7 @@ func (s *Service) createVPC(_ context.Context, p *wire.Params) (any, error) {
 	var id string
 	err := s.Store.Update(func() error {
 		id = s.Store.NewID("vpc")
-		s.addDefaultGroup(id)
+		s.addDefaultGroup(id, s.Store.NewID("sg"))
 		return nil
 	})
 	return struct {
