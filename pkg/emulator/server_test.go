@@ -147,7 +147,7 @@ func TestServer_stateSurvivesARestart(t *testing.T) {
 	}
 }
 
-// A kill leaves files half written, and records of what was never answered.
+// A kill leaves a line half written, and records of what was never answered.
 func TestServer_startsOnWhatAKillLeaves(t *testing.T) {
 	dir := t.TempDir()
 	c := start(t, emulator.Options{StateDir: dir})
@@ -155,12 +155,15 @@ func TestServer_startsOnWhatAKillLeaves(t *testing.T) {
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
-	volumes := filepath.Join(dir, "state", "volumes")
-	half := `{"ID":"vol-0123456789abcdef0","Zone":"us-east-1a","State":"creating","SizeGiB":1,"Type":"gp3","Token":"CreateVolume:t"}`
-	for name, text := range map[string]string{id + ".json.new": `{"ID":`, "vol-0123456789abcdef0.json": half} {
-		if err := os.WriteFile(filepath.Join(volumes, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+	journal := filepath.Join(dir, "state", "journal.jsonl")
+	text, err := os.ReadFile(journal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun := `{"ID":"vol-0123456789abcdef0","Zone":"us-east-1a","State":"creating","SizeGiB":1,"Type":"gp3","Token":"CreateVolume:t"}`
+	text = append(text, `[{"kind":"volumes","id":"vol-0123456789abcdef0","record":`+begun+"}]\n"+`[{"kind":"volumes","id":"`+id+`"`...)
+	if err := os.WriteFile(journal, text, 0o600); err != nil {
+		t.Fatal(err)
 	}
 	c = start(t, emulator.Options{StateDir: dir})
 	if s := c.State().Volumes; len(s) != 1 || s[0].ID != id || s[0].State != "available" {
@@ -171,17 +174,17 @@ func TestServer_startsOnWhatAKillLeaves(t *testing.T) {
 
 func TestStart_refusesBrokenState(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.MkdirAll(filepath.Join(dir, "state", "volumes"), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, "state"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	broken := filepath.Join(dir, "state", "volumes", "vol-0123456789abcdef0.json")
-	if err := os.WriteFile(broken, []byte("not JSON"), 0o600); err != nil {
+	broken := filepath.Join(dir, "state", "journal.jsonl")
+	if err := os.WriteFile(broken, []byte("not JSON\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := emulator.Start(quiet(t), emulator.Options{StateDir: dir}); err == nil || !strings.Contains(err.Error(), broken) {
 		t.Errorf("error %v, want one that names %s", err, broken)
 	}
-	if text, err := os.ReadFile(broken); err != nil || string(text) != "not JSON" {
+	if text, err := os.ReadFile(broken); err != nil || string(text) != "not JSON\n" {
 		t.Errorf("the file is now %q (%v)", text, err)
 	}
 }

@@ -39,7 +39,7 @@ const (
 
 // Options say how a store keeps and shows its records.
 type Options struct {
-	Dir    string           // where the files are; empty keeps nothing
+	Dir    string           // where the journal is; empty keeps nothing
 	Now    func() time.Time // the emulator's time
 	Window time.Duration    // how long a view may lag at most; 0 is strongly consistent
 	Seed   int64            // fixes lags, ids and durations
@@ -60,7 +60,7 @@ type Store struct {
 	tables []table // all of them, what others refer to first
 
 	mu     sync.Mutex
-	disk   disk
+	disk   *disk
 	now    func() time.Time
 	window time.Duration
 	seed   int64
@@ -137,7 +137,13 @@ func (s *Store) SaveClock() error {
 	return s.saveClock()
 }
 
-func (s *Store) saveClock() error { return s.disk.write("boot", "boot", s.boot) }
+func (s *Store) saveClock() error {
+	e, err := newEntry("boot", "boot", s.boot)
+	if err != nil {
+		return err
+	}
+	return s.disk.write([]entry{e})
+}
 
 // Read runs fn while nothing changes. Records that it takes out stay valid and must not be changed.
 func (s *Store) Read(fn func()) {
@@ -175,11 +181,18 @@ func (s *Store) Update(fn func() error) error {
 	return nil
 }
 
+// save writes what the running update changed; on an error the update must be discarded.
 func (s *Store) save() error {
+	var update []entry
 	for _, t := range s.tables {
-		if err := t.save(); err != nil {
+		changed, err := t.changed()
+		if err != nil {
 			return fmt.Errorf("save state: %w", err)
 		}
+		update = append(update, changed...)
+	}
+	if err := s.disk.write(update); err != nil {
+		return fmt.Errorf("save state: %w", err)
 	}
 	return nil
 }

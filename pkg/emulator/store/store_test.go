@@ -4,6 +4,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -44,8 +46,7 @@ func state(s *store.Store, view store.View) (state string) {
 
 func TestStore_Update(t *testing.T) {
 	now := time.Unix(1000, 0)
-	dir := t.TempDir()
-	s := open(t, dir, &now, 0)
+	s := open(t, t.TempDir(), &now, 0)
 	put(t, s, &store.Volume{ID: "vol-1", State: store.Creating})
 	boom := errors.New("boom")
 	err := s.Update(func() error {
@@ -58,7 +59,7 @@ func TestStore_Update(t *testing.T) {
 		t.Errorf("after a failed update: %v, %s", err, state(s, store.Truth))
 	}
 	// A disk that fails keeps the state as it was, too.
-	if err := os.RemoveAll(filepath.Join(dir, "volumes")); err != nil {
+	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	err = s.Update(func() error {
@@ -102,6 +103,34 @@ func TestStore_keepsWholeRecords(t *testing.T) {
 	if due := s.TakeDue(); len(due) != 1 || due[0].ID != "vol-1" {
 		t.Errorf("due %v", due)
 	}
+}
+
+// A journal of many updates does not grow for ever, and holds the newest state.
+func TestStore_rewritesItsJournal(t *testing.T) {
+	now := time.Unix(1000, 0).UTC()
+	dir := t.TempDir()
+	s := open(t, dir, &now, 0)
+	large := strings.Repeat("x", 1<<20)
+	for i := range 40 {
+		put(t, s, &store.Volume{ID: "vol-1", Tags: map[string]string{"text": large, "n": strconv.Itoa(i)}})
+	}
+	put(t, s, &store.Volume{ID: "vol-2"})
+	if err := s.Update(func() error { s.Volumes.Drop("vol-2"); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(filepath.Join(dir, "journal.jsonl"))
+	if err != nil || info.Size() > 25<<20 {
+		t.Errorf("the journal has %d bytes (%v)", info.Size(), err)
+	}
+	s = open(t, dir, &now, 0)
+	s.Read(func() {
+		if all := s.Volumes.All(store.Truth); len(all) != 1 || all[0].Tags["n"] != "39" {
+			t.Errorf("%d volumes are read back", len(all))
+		}
+	})
 }
 
 func TestStore_viewsLagInOrder(t *testing.T) {

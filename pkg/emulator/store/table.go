@@ -31,7 +31,7 @@ type Table[T record[T]] struct {
 // table is what the store does with all tables alike.
 type table interface {
 	load() error
-	save() error
+	changed() ([]entry, error)
 	commit(now time.Time)
 	discard()
 }
@@ -103,21 +103,21 @@ func (t *Table[T]) All(view View) []T {
 	return out
 }
 
-// save writes what the running update changed; on an error the update must be discarded.
-func (t *Table[T]) save() error {
+// changed are the entries of what the running update changed.
+func (t *Table[T]) changed() ([]entry, error) {
 	var none T
+	var out []entry
 	for id, v := range t.dirty {
-		var err error
-		if v == none {
-			err = t.store.disk.remove(t.kind, id)
-		} else {
-			err = t.store.disk.write(t.kind, id, v)
+		e := entry{Kind: t.kind, ID: id}
+		if v != none {
+			var err error
+			if e, err = newEntry(t.kind, id, v); err != nil {
+				return nil, err
+			}
 		}
-		if err != nil {
-			return err
-		}
+		out = append(out, e)
 	}
-	return nil
+	return out, nil
 }
 
 // commit makes what the running update changed the newest version.
