@@ -57,7 +57,7 @@ func (c *Client) fetchInstances(ctx context.Context, ids []string) (map[string]I
 
 func (c *Client) describeInstances(ctx context.Context, in *sdk.DescribeInstancesInput) ([]Instance, string, error) {
 	out, err := aws.Do(ctx, read("DescribeInstances", ""), func(ctx context.Context) (*sdk.DescribeInstancesOutput, error) {
-		return c.api.DescribeInstances(ctx, in)
+		return c.api.DescribeInstances(ctx, in, quickly(readInstances))
 	})
 	if err != nil {
 		return nil, "", err

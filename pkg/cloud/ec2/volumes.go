@@ -120,7 +120,7 @@ func (c *Client) filteredVolumes(ctx context.Context, f types.Filter) ([]Volume,
 
 func (c *Client) describeVolumes(ctx context.Context, in *sdk.DescribeVolumesInput) ([]Volume, string, error) {
 	out, err := aws.Do(ctx, read("DescribeVolumes", ""), func(ctx context.Context) (*sdk.DescribeVolumesOutput, error) {
-		return c.api.DescribeVolumes(ctx, in)
+		return c.api.DescribeVolumes(ctx, in, quickly(readVolumes))
 	})
 	if err != nil {
 		return nil, "", err

@@ -1,0 +1,205 @@
+package ec2
+
+import (
+	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+// readVolumes reads an answer of DescribeVolumes; false where the SDK must.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeVolumes.html
+func readVolumes(body []byte) (*sdk.DescribeVolumesOutput, bool) {
+	const root = "DescribeVolumesResponse"
+	p, out := newPlain(body, root), &sdk.DescribeVolumesOutput{}
+	p.each(root, func(name string) {
+		switch name {
+		case "nextToken":
+			out.NextToken = p.pointer(name)
+		case "volumeSet":
+			items(p, name, func() { out.Volumes = append(out.Volumes, p.volume()) })
+		default:
+			p.skip(name)
+		}
+	})
+	return out, !p.bad
+}
+
+// readInstances reads an answer of DescribeInstances; false where the SDK must.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html
+func readInstances(body []byte) (*sdk.DescribeInstancesOutput, bool) {
+	const root = "DescribeInstancesResponse"
+	p, out := newPlain(body, root), &sdk.DescribeInstancesOutput{}
+	p.each(root, func(name string) {
+		switch name {
+		case "nextToken":
+			out.NextToken = p.pointer(name)
+		case "reservationSet":
+			items(p, name, func() { out.Reservations = append(out.Reservations, p.reservation()) })
+		default:
+			p.skip(name)
+		}
+	})
+	return out, !p.bad
+}
+
+// items calls fn for every item of a list.
+func items(p *plain, list string, fn func()) {
+	p.each(list, func(name string) {
+		if name != "item" {
+			p.bad = true
+			return
+		}
+		fn()
+	})
+}
+
+// volume reads what toVolume takes.
+func (p *plain) volume() (v types.Volume) {
+	p.each("item", func(name string) {
+		switch name {
+		case "volumeId":
+			v.VolumeId = p.pointer(name)
+		case "availabilityZone":
+			v.AvailabilityZone = p.pointer(name)
+		case "availabilityZoneId":
+			v.AvailabilityZoneId = p.pointer(name)
+		case "status":
+			v.State = types.VolumeState(p.text(name))
+		case "volumeType":
+			v.VolumeType = types.VolumeType(p.text(name))
+		case "size":
+			v.Size = p.number(name)
+		case "iops":
+			v.Iops = p.number(name)
+		case "throughput":
+			v.Throughput = p.number(name)
+		case "encrypted":
+			v.Encrypted = p.truth(name)
+		case "kmsKeyId":
+			v.KmsKeyId = p.pointer(name)
+		case "snapshotId":
+			v.SnapshotId = p.pointer(name)
+		case "sourceVolumeId":
+			v.SourceVolumeId = p.pointer(name)
+		case "multiAttachEnabled":
+			v.MultiAttachEnabled = p.truth(name)
+		case "createTime":
+			v.CreateTime = p.time(name)
+		case "tagSet":
+			items(p, name, func() { v.Tags = append(v.Tags, p.readTag()) })
+		case "attachmentSet":
+			items(p, name, func() { v.Attachments = append(v.Attachments, p.attachment()) })
+		default:
+			p.skip(name)
+		}
+	})
+	return v
+}
+
+func (p *plain) readTag() (t types.Tag) {
+	p.each("item", func(name string) {
+		switch name {
+		case "key":
+			t.Key = p.pointer(name)
+		case "value":
+			t.Value = p.pointer(name)
+		default:
+			p.skip(name)
+		}
+	})
+	return t
+}
+
+func (p *plain) attachment() (a types.VolumeAttachment) {
+	p.each("item", func(name string) {
+		switch name {
+		case "volumeId":
+			a.VolumeId = p.pointer(name)
+		case "instanceId":
+			a.InstanceId = p.pointer(name)
+		case "device":
+			a.Device = p.pointer(name)
+		case "status":
+			a.State = types.VolumeAttachmentState(p.text(name))
+		case "attachTime":
+			a.AttachTime = p.time(name)
+		default:
+			p.skip(name)
+		}
+	})
+	return a
+}
+
+func (p *plain) reservation() (r types.Reservation) {
+	p.each("item", func(name string) {
+		if name != "instancesSet" {
+			p.skip(name)
+			return
+		}
+		items(p, name, func() { r.Instances = append(r.Instances, p.instance()) })
+	})
+	return r
+}
+
+// instance reads what toInstance takes.
+func (p *plain) instance() (i types.Instance) {
+	p.each("item", func(name string) {
+		switch name {
+		case "instanceId":
+			i.InstanceId = p.pointer(name)
+		case "instanceType":
+			i.InstanceType = types.InstanceType(p.text(name))
+		case "placement":
+			i.Placement = &types.Placement{}
+			p.each(name, func(name string) {
+				switch name {
+				case "availabilityZone":
+					i.Placement.AvailabilityZone = p.pointer(name)
+				case "availabilityZoneId":
+					i.Placement.AvailabilityZoneId = p.pointer(name)
+				default:
+					p.skip(name)
+				}
+			})
+		case "instanceState":
+			i.State = &types.InstanceState{}
+			p.each(name, func(name string) {
+				if name != "name" {
+					p.skip(name)
+					return
+				}
+				i.State.Name = types.InstanceStateName(p.text(name))
+			})
+		case "blockDeviceMapping":
+			items(p, name, func() { i.BlockDeviceMappings = append(i.BlockDeviceMappings, p.mapping()) })
+		default:
+			p.skip(name)
+		}
+	})
+	return i
+}
+
+func (p *plain) mapping() (m types.InstanceBlockDeviceMapping) {
+	p.each("item", func(name string) {
+		switch name {
+		case "deviceName":
+			m.DeviceName = p.pointer(name)
+		case "ebs":
+			m.Ebs = &types.EbsInstanceBlockDevice{}
+			p.each(name, func(name string) {
+				switch name {
+				case "volumeId":
+					m.Ebs.VolumeId = p.pointer(name)
+				case "status":
+					m.Ebs.Status = types.AttachmentStatus(p.text(name))
+				case "attachTime":
+					m.Ebs.AttachTime = p.time(name)
+				default:
+					p.skip(name)
+				}
+			})
+		default:
+			p.skip(name)
+		}
+	})
+	return m
+}

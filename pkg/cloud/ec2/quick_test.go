@@ -1,0 +1,118 @@
+package ec2
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/google/go-cmp/cmp"
+)
+
+// says answers every request with a text.
+type says string
+
+func (s says) Do(r *http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(string(s))), Request: r}, nil
+}
+
+func bySDK(text string) *Client {
+	return &Client{ages: newAges(), api: sdk.NewFromConfig(aws.Config{
+		Region: "us-east-1", HTTPClient: says(text), Credentials: credentials.NewStaticCredentialsProvider("test", "test", ""),
+	})}
+}
+
+const (
+	volumesHead   = `<?xml version="1.0" encoding="UTF-8"?>` + "\n" + `<DescribeVolumesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>r</requestId>`
+	volumesTail   = `</DescribeVolumesResponse>`
+	instancesHead = `<DescribeInstancesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">`
+	instancesTail = `</DescribeInstancesResponse>`
+	fullVolume    = `<volumeSet>
+  <item>
+    <volumeId>vol-1</volumeId><size>10</size><snapshotId>snap-1</snapshotId><sourceVolumeId>vol-0</sourceVolumeId>
+    <availabilityZone>us-east-1a</availabilityZone><availabilityZoneId>use1-az1</availabilityZoneId><status>in-use</status>
+    <createTime>2026-01-02T03:04:05.678Z</createTime><volumeType>io2</volumeType><iops>3000</iops><throughput>125</throughput>
+    <encrypted>true</encrypted><kmsKeyId>arn:aws:kms:us-east-1:000000000000:key/1</kmsKeyId><multiAttachEnabled>true</multiAttachEnabled>
+    <operator><managed>false</managed><principal/></operator>
+    <attachmentSet><item><volumeId>vol-1</volumeId><instanceId>i-1</instanceId><device>/dev/xvdba</device><status>attached</status>
+      <attachTime>2026-01-02T03:04:06Z</attachTime><deleteOnTermination>false</deleteOnTermination></item><item><instanceId>i-2</instanceId></item></attachmentSet>
+    <tagSet><item><key>a &amp; b</key><value>&lt;&#34;c&#39;&gt; d</value></item><item><key>empty</key><value></value></item></tagSet>
+  </item>
+  <item><volumeId>vol-2</volumeId><status>creating</status><attachmentSet/><tagSet></tagSet><encrypted>false</encrypted></item>
+</volumeSet><nextToken>more&amp;more</nextToken>`
+	fullInstance = `<reservationSet><item><reservationId>r-1</reservationId><groupSet/><instancesSet>
+  <item><instanceId>i-1</instanceId><instanceType>m5.large</instanceType><instanceState><code>16</code><name>running</name></instanceState>
+    <placement><availabilityZone>us-east-1a</availabilityZone><tenancy>default</tenancy><availabilityZoneId>use1-az1</availabilityZoneId></placement>
+    <monitoring><state>disabled</state></monitoring><networkInterfaceSet><item><attachment><status>attached</status></attachment></item></networkInterfaceSet>
+    <blockDeviceMapping><item><deviceName>/dev/xvda</deviceName></item>
+      <item><deviceName>/dev/xvdba</deviceName><ebs><volumeId>vol-1</volumeId><status>attaching</status><attachTime>2026-01-02T03:04:06.000Z</attachTime></ebs></item></blockDeviceMapping></item>
+</instancesSet></item></reservationSet><nextToken>t</nextToken>`
+)
+
+func TestQuick_ReadsWhatTheSDKReads(t *testing.T) {
+	for name, text := range map[string]string{"everything": fullVolume, "nothing": "<volumeSet/>", "an empty list": "<volumeSet></volumeSet>"} {
+		text = volumesHead + text + volumesTail
+		quick, ok := readVolumes([]byte(text))
+		if !ok {
+			t.Fatalf("%s is left to the SDK", name)
+		}
+		// The client, whose answers are read quickly, and the SDK alone.
+		asked, next, err := bySDK(text).describeVolumes(t.Context(), &sdk.DescribeVolumesInput{})
+		want, wantErr := bySDK(text).api.DescribeVolumes(t.Context(), &sdk.DescribeVolumesInput{})
+		if err != nil || wantErr != nil || next != aws.ToString(want.NextToken) || len(quick.Volumes) != len(want.Volumes) || len(asked) != len(want.Volumes) {
+			t.Fatalf("%s: %d volumes, %q, %v; want %d, %v", name, len(asked), next, err, len(want.Volumes), wantErr)
+		}
+		for i := range want.Volumes {
+			if diff := cmp.Diff(toVolume(want.Volumes[i]), asked[i]); diff != "" {
+				t.Errorf("%s: %s", name, diff)
+			}
+		}
+	}
+	text := instancesHead + fullInstance + instancesTail
+	if _, ok := readInstances([]byte(text)); !ok {
+		t.Fatal("the instances are left to the SDK")
+	}
+	asked, next, err := bySDK(text).describeInstances(t.Context(), &sdk.DescribeInstancesInput{})
+	want, wantErr := bySDK(text).api.DescribeInstances(t.Context(), &sdk.DescribeInstancesInput{})
+	if err != nil || wantErr != nil || next != "t" || len(asked) != 1 {
+		t.Fatalf("%d instances, %q, %v, %v", len(asked), next, err, wantErr)
+	}
+	if diff := cmp.Diff(toInstance(want.Reservations[0].Instances[0]), asked[0]); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestQuick_LeavesToTheSDKWhatIsNotPlain(t *testing.T) {
+	item := func(inner string) string {
+		return volumesHead + "<volumeSet><item><volumeId>vol-1</volumeId>" + inner + "</item></volumeSet>" + volumesTail
+	}
+	for name, text := range map[string]string{
+		"a comment":        item("<!-- c -->"),
+		"CDATA":            item("<tagSet><item><key><![CDATA[a]]></key><value>b</value></item></tagSet>"),
+		"an attribute":     item(`<size unit="GiB">1</size>`),
+		"another entity":   item("<snapshotId>&#x41;</snapshotId>"),
+		"a broken number":  item("<size>many</size>"),
+		"no time":          item("<createTime>today</createTime>"),
+		"text and element": item("text<size>1</size>"),
+		"umlauts":          item("<tagSet><item><key>ä</key><value>b</value></item></tagSet>"),
+		"a wrong end":      item("<size>1</iops>"),
+		"half an answer":   item("")[:200],
+		"another answer":   "<Response><Errors/></Response>",
+		"nothing":          "",
+	} {
+		if _, ok := readVolumes([]byte(text)); ok {
+			t.Errorf("%s is not left to the SDK", name)
+		}
+	}
+	// It then reads the same bytes.
+	list, _, err := bySDK(item("<!-- c --><tagSet><item><key>ä</key><value>b</value></item></tagSet>")).describeVolumes(t.Context(), &sdk.DescribeVolumesInput{})
+	if err != nil || len(list) != 1 || list[0].ID != "vol-1" || list[0].Tags["ä"] != "b" {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if _, _, err := bySDK(item("")[:200]).describeVolumes(t.Context(), &sdk.DescribeVolumesInput{}); err == nil {
+		t.Error("half an answer was taken for a whole one")
+	}
+}
