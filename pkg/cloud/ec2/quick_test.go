@@ -19,10 +19,13 @@ func (s says) Do(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(string(s))), Request: r}, nil
 }
 
-func bySDK(text string) *Client {
-	return &Client{ages: newAges(), api: sdk.NewFromConfig(aws.Config{
+func clientOf(t *testing.T, text string) *Client {
+	t.Helper()
+	c := New(aws.Config{
 		Region: "us-east-1", HTTPClient: says(text), Credentials: credentials.NewStaticCredentialsProvider("test", "test", ""),
-	})}
+	}, Options{})
+	t.Cleanup(c.Close)
+	return c
 }
 
 const (
@@ -60,8 +63,8 @@ func TestQuick_ReadsWhatTheSDKReads(t *testing.T) {
 			t.Fatalf("%s is left to the SDK", name)
 		}
 		// The client, whose answers are read quickly, and the SDK alone.
-		asked, next, err := bySDK(text).describeVolumes(t.Context(), &sdk.DescribeVolumesInput{})
-		want, wantErr := bySDK(text).api.DescribeVolumes(t.Context(), &sdk.DescribeVolumesInput{})
+		asked, next, err := clientOf(t, text).describeVolumes(t.Context(), &sdk.DescribeVolumesInput{})
+		want, wantErr := clientOf(t, text).api.DescribeVolumes(t.Context(), &sdk.DescribeVolumesInput{})
 		if err != nil || wantErr != nil || next != aws.ToString(want.NextToken) || len(quick.Volumes) != len(want.Volumes) || len(asked) != len(want.Volumes) {
 			t.Fatalf("%s: %d volumes, %q, %v; want %d, %v", name, len(asked), next, err, len(want.Volumes), wantErr)
 		}
@@ -75,8 +78,8 @@ func TestQuick_ReadsWhatTheSDKReads(t *testing.T) {
 	if _, ok := readInstances([]byte(text)); !ok {
 		t.Fatal("the instances are left to the SDK")
 	}
-	asked, next, err := bySDK(text).describeInstances(t.Context(), &sdk.DescribeInstancesInput{})
-	want, wantErr := bySDK(text).api.DescribeInstances(t.Context(), &sdk.DescribeInstancesInput{})
+	asked, next, err := clientOf(t, text).describeInstances(t.Context(), &sdk.DescribeInstancesInput{})
+	want, wantErr := clientOf(t, text).api.DescribeInstances(t.Context(), &sdk.DescribeInstancesInput{})
 	if err != nil || wantErr != nil || next != "t" || len(asked) != 1 {
 		t.Fatalf("%d instances, %q, %v, %v", len(asked), next, err, wantErr)
 	}
@@ -108,11 +111,11 @@ func TestQuick_LeavesToTheSDKWhatIsNotPlain(t *testing.T) {
 		}
 	}
 	// It then reads the same bytes.
-	list, _, err := bySDK(item("<!-- c --><tagSet><item><key>ä</key><value>b</value></item></tagSet>")).describeVolumes(t.Context(), &sdk.DescribeVolumesInput{})
+	list, _, err := clientOf(t, item("<!-- c --><tagSet><item><key>ä</key><value>b</value></item></tagSet>")).describeVolumes(t.Context(), &sdk.DescribeVolumesInput{})
 	if err != nil || len(list) != 1 || list[0].ID != "vol-1" || list[0].Tags["ä"] != "b" {
 		t.Errorf("%+v, %v", list, err)
 	}
-	if _, _, err := bySDK(item("")[:200]).describeVolumes(t.Context(), &sdk.DescribeVolumesInput{}); err == nil {
+	if _, _, err := clientOf(t, item("")[:200]).describeVolumes(t.Context(), &sdk.DescribeVolumesInput{}); err == nil {
 		t.Error("half an answer was taken for a whole one")
 	}
 }
