@@ -148,6 +148,16 @@ func (p *plain) instance() (i types.Instance) {
 			i.InstanceId = p.pointer(name)
 		case "instanceType":
 			i.InstanceType = types.InstanceType(p.text(name))
+		case "vpcId":
+			i.VpcId = p.pointer(name)
+		case "subnetId":
+			i.SubnetId = p.pointer(name)
+		case "privateIpAddress":
+			i.PrivateIpAddress = p.pointer(name)
+		case "rootDeviceName":
+			i.RootDeviceName = p.pointer(name)
+		case "groupSet":
+			items(p, name, func() { i.SecurityGroups = append(i.SecurityGroups, p.group()) })
 		case "placement":
 			i.Placement = &types.Placement{}
 			p.each(name, func(name string) {
@@ -178,6 +188,17 @@ func (p *plain) instance() (i types.Instance) {
 	return i
 }
 
+func (p *plain) group() (g types.GroupIdentifier) {
+	p.each("item", func(name string) {
+		if name != "groupId" {
+			p.skip(name)
+			return
+		}
+		g.GroupId = p.pointer(name)
+	})
+	return g
+}
+
 func (p *plain) mapping() (m types.InstanceBlockDeviceMapping) {
 	p.each("item", func(name string) {
 		switch name {
@@ -193,6 +214,8 @@ func (p *plain) mapping() (m types.InstanceBlockDeviceMapping) {
 					m.Ebs.Status = types.AttachmentStatus(p.text(name))
 				case "attachTime":
 					m.Ebs.AttachTime = p.time(name)
+				case "deleteOnTermination":
+					m.Ebs.DeleteOnTermination = p.truth(name)
 				default:
 					p.skip(name)
 				}

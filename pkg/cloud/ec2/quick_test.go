@@ -3,6 +3,7 @@ package ec2
 import (
 	"io"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -41,17 +42,19 @@ const (
     <encrypted>true</encrypted><kmsKeyId>arn:aws:kms:us-east-1:000000000000:key/1</kmsKeyId><multiAttachEnabled>true</multiAttachEnabled>
     <operator><managed>false</managed><principal/></operator>
     <attachmentSet><item><volumeId>vol-1</volumeId><instanceId>i-1</instanceId><device>/dev/xvdba</device><status>attached</status>
-      <attachTime>2026-01-02T03:04:06Z</attachTime><deleteOnTermination>false</deleteOnTermination></item><item><instanceId>i-2</instanceId></item></attachmentSet>
+      <attachTime>2026-01-02T03:04:06Z</attachTime><deleteOnTermination>true</deleteOnTermination></item><item><instanceId>i-2</instanceId></item></attachmentSet>
     <tagSet><item><key>a &amp; b</key><value>&lt;&#34;c&#39;&gt; d</value></item><item><key>empty</key><value></value></item></tagSet>
   </item>
   <item><volumeId>vol-2</volumeId><status>creating</status><attachmentSet/><tagSet></tagSet><encrypted>false</encrypted></item>
 </volumeSet><nextToken>more&amp;more</nextToken>`
 	fullInstance = `<reservationSet><item><reservationId>r-1</reservationId><groupSet/><instancesSet>
-  <item><instanceId>i-1</instanceId><instanceType>m5.large</instanceType><instanceState><code>16</code><name>running</name></instanceState>
+  <item><instanceId>i-1</instanceId><instanceType>m5.large</instanceType><vpcId>vpc-1</vpcId><subnetId>subnet-1</subnetId>
+    <privateIpAddress>10.0.0.1</privateIpAddress><rootDeviceName>/dev/xvda</rootDeviceName>
+    <groupSet><item><groupId>sg-1</groupId><groupName>default</groupName></item><item><groupId>sg-2</groupId></item></groupSet><instanceState><code>16</code><name>running</name></instanceState>
     <placement><availabilityZone>us-east-1a</availabilityZone><tenancy>default</tenancy><availabilityZoneId>use1-az1</availabilityZoneId></placement>
     <monitoring><state>disabled</state></monitoring><networkInterfaceSet><item><attachment><status>attached</status></attachment></item></networkInterfaceSet>
     <blockDeviceMapping><item><deviceName>/dev/xvda</deviceName></item>
-      <item><deviceName>/dev/xvdba</deviceName><ebs><volumeId>vol-1</volumeId><status>attaching</status><attachTime>2026-01-02T03:04:06.000Z</attachTime></ebs></item></blockDeviceMapping></item>
+      <item><deviceName>/dev/xvdba</deviceName><ebs><volumeId>vol-1</volumeId><status>attaching</status><attachTime>2026-01-02T03:04:06.000Z</attachTime><deleteOnTermination>true</deleteOnTermination></ebs></item></blockDeviceMapping></item>
 </instancesSet></item></reservationSet><nextToken>t</nextToken>`
 )
 
@@ -73,6 +76,12 @@ func TestQuick_ReadsWhatTheSDKReads(t *testing.T) {
 				t.Errorf("%s: %s", name, diff)
 			}
 		}
+		if len(asked) > 0 {
+			whole(t, asked[0])
+			seen := asked[0].Attachments[0]
+			seen.WithInstance = true // only DescribeInstances is asked for it
+			whole(t, seen)
+		}
 	}
 	text := instancesHead + fullInstance + instancesTail
 	if _, ok := readInstances([]byte(text)); !ok {
@@ -85,6 +94,18 @@ func TestQuick_ReadsWhatTheSDKReads(t *testing.T) {
 	}
 	if diff := cmp.Diff(toInstance(want.Reservations[0].Instances[0]), asked[0]); diff != "" {
 		t.Error(diff)
+	}
+	whole(t, asked[0])
+	whole(t, asked[0].Attachments[0])
+}
+
+// whole fails where the sample says nothing of a field: a field that is new must be in it, and be read.
+func whole(t *testing.T, v any) {
+	t.Helper()
+	for value, i := reflect.ValueOf(v), 0; i < value.NumField(); i++ {
+		if value.Field(i).IsZero() {
+			t.Errorf("the sample leaves %T.%s empty", v, value.Type().Field(i).Name)
+		}
 	}
 }
 
