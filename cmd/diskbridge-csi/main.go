@@ -68,7 +68,7 @@ func main() {
 
 // run returns the exit status: 2 for wrong settings, 1 for a failure at run time.
 func run(ctx context.Context, args []string, inKubernetes bool, stdout, stderr io.Writer) int {
-	settings, err := parse(args, inKubernetes, stdout, stderr)
+	settings, err := parse(args, stdout, stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -77,7 +77,7 @@ func run(ctx context.Context, args []string, inKubernetes bool, stdout, stderr i
 		return 2
 	}
 	ctx = klog.NewContext(ctx, klog.Background())
-	if err := serve(ctx, settings); err != nil {
+	if err := serve(ctx, settings, inKubernetes || settings.Kubeconfig != ""); err != nil {
 		klog.FromContext(ctx).Error(err, "diskbridge-csi ends")
 		return 1
 	}
@@ -85,7 +85,7 @@ func run(ctx context.Context, args []string, inKubernetes bool, stdout, stderr i
 }
 
 // parse reads the arguments; flag.ErrHelp means that what was asked for is printed.
-func parse(args []string, inKubernetes bool, stdout, stderr io.Writer) (*config.Settings, error) {
+func parse(args []string, stdout, stderr io.Writer) (*config.Settings, error) {
 	if len(args) == 0 {
 		return nil, errors.New("a mode must be given: controller, node or all; see diskbridge-csi --help")
 	}
@@ -110,13 +110,6 @@ func parse(args []string, inKubernetes bool, stdout, stderr io.Writer) (*config.
 		return nil, fmt.Errorf("%w; see diskbridge-csi %s --help", err, s.Mode)
 	case fs.NArg() > 0:
 		return nil, fmt.Errorf("unexpected argument %q; every setting is a --flag=value", fs.Arg(0))
-	}
-	if s.ClusterID == "" {
-		if inKubernetes && s.Mode.Controller() {
-			return nil, errors.New("--cluster-id must be given inside Kubernetes: it marks what is ours in AWS and must never change; " +
-				"the UID of the namespace kube-system is a good one")
-		}
-		s.ClusterID = config.Standalone
 	}
 	setLogging(*verbosity, stderr)
 	return s, s.Validate(all.Kinds())

@@ -18,6 +18,7 @@ import (
 	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
 	"github.com/diskbridge/diskbridge/pkg/config"
 	"github.com/diskbridge/diskbridge/pkg/csi"
+	"github.com/diskbridge/diskbridge/pkg/kube"
 	"github.com/diskbridge/diskbridge/pkg/mount"
 	"github.com/diskbridge/diskbridge/pkg/observe"
 	"github.com/diskbridge/diskbridge/pkg/registration"
@@ -32,13 +33,21 @@ type plugin struct {
 	tracing  stats.Handler
 	session  *aws.Session // nil without a controller
 	broker   *broker.Broker
+	cluster  *kube.Client // nil outside Kubernetes
+	events   *kube.Events // nil outside Kubernetes
 	stager   *mount.Block // nil without a node
 	plugins  []*registration.Plugin
 }
 
 // serve runs until ctx ends or a part fails, and returns when every part has ended.
-func serve(ctx context.Context, s *config.Settings) (err error) {
+func serve(ctx context.Context, s *config.Settings, inKubernetes bool) (err error) {
 	p := &plugin{settings: s, metrics: observe.NewMetrics()}
+	if inKubernetes {
+		if p.cluster, err = kube.New(s.Kubeconfig, "diskbridge-csi/"+version.String()); err != nil {
+			return err
+		}
+		p.events = kube.NewEvents(p.cluster)
+	}
 	if s.OTLPEndpoint != "" {
 		handler, stop, err := observe.Tracing(ctx, s.OTLPEndpoint)
 		if err != nil {
@@ -75,6 +84,7 @@ func serve(ctx context.Context, s *config.Settings) (err error) {
 			group.Go(func() error { return registered.Serve(ctx) })
 		}
 	}
+	p.goKubernetes(ctx, group)
 	if s.HTTPEndpoint != "" {
 		group.Go(func() error { return observe.Serve(ctx, s.HTTPEndpoint, p.metrics, p.ready) })
 	}
@@ -91,40 +101,11 @@ func (p *plugin) drain(ctx context.Context) {
 	}
 }
 
-// identify fills what was not configured from instance metadata.
-func (p *plugin) identify(ctx context.Context) error {
-	s := p.settings
-	if !s.Mode.Node() || s.NodeID != "" && s.Zone != "" {
-		return nil
-	}
-	self, err := aws.Self(ctx)
-	if err != nil {
-		return err
-	}
-	if s.NodeID == "" {
-		s.NodeID = self.Instance
-	}
-	if s.Zone == "" {
-		s.Zone = self.Zone
-	}
-	if s.Region == "" {
-		s.Region = self.Region
-	}
-	if s.InstanceType == "" {
-		s.InstanceType = self.Type
-	}
-	return nil
-}
-
 // openCloud makes the backends of the controller.
 func (p *plugin) openCloud(ctx context.Context) (closeCloud func(), err error) {
 	s := p.settings
-	p.session, err = aws.NewSession(ctx, aws.Options{Region: s.Region, AppID: "diskbridge", Recorder: p.metrics})
-	if err != nil {
-		return nil, fmt.Errorf("load AWS configuration: %w", err)
-	}
-	if p.session.Region() == "" {
-		return nil, errors.New("no AWS region is known: set --region or AWS_REGION")
+	if err := p.openSession(ctx); err != nil {
+		return nil, err
 	}
 	client := ec2.New(p.session.Config(), ec2.Options{AbsenceInterval: s.AbsenceInterval, Recorder: p.metrics})
 	backends := map[volume.Kind]backend.Backend{}
@@ -148,6 +129,28 @@ func (p *plugin) openCloud(ctx context.Context) (closeCloud func(), err error) {
 	return client.Close, nil
 }
 
+// openSession loads the configuration for AWS. The SDK's own sources know no region on a machine whose role gives the
+// credentials: there the machine says it.
+func (p *plugin) openSession(ctx context.Context) (err error) {
+	options := aws.Options{Region: p.settings.Region, AppID: "diskbridge", Recorder: p.metrics}
+	for {
+		if p.session, err = aws.NewSession(ctx, options); err != nil {
+			return fmt.Errorf("load AWS configuration: %w", err)
+		}
+		if p.session.Region() != "" {
+			return nil
+		}
+		self, err := p.whereabouts(ctx)
+		if err == nil && self.Region == "" {
+			err = errors.New("the Node has no label topology.kubernetes.io/region")
+		}
+		if err != nil {
+			return fmt.Errorf("no AWS region is known; set --region or AWS_REGION: %w", err)
+		}
+		options.Region = self.Region
+	}
+}
+
 // server puts together what one driver name serves.
 func (p *plugin) server(ctx context.Context, kind backend.Kind) *csi.Server {
 	s := p.settings
@@ -160,7 +163,11 @@ func (p *plugin) server(ctx context.Context, kind backend.Kind) *csi.Server {
 		Socket: filepath.Join(s.SocketDir, kind.Driver, "csi.sock"),
 	}
 	if s.Mode.Controller() {
-		out.Controller = &csi.Controller{Kind: kind.Name, Broker: p.broker}
+		controller := &csi.Controller{Kind: kind.Name, Broker: p.broker, Driver: kind.Driver}
+		if p.events != nil {
+			controller.Events = p.events
+		}
+		out.Controller = controller
 	}
 	if s.Mode.Node() {
 		attached := newAttachments(s, kind.Driver, p.stager)

@@ -52,6 +52,8 @@ type Settings struct {
 	Region            string
 	VolumeAttachLimit int64
 	InstanceType      string
+	Kubeconfig        string
+	NodeName          string
 	DeviceRoot        string
 	SysfsRoot         string
 	PathRoot          string
@@ -74,21 +76,23 @@ func (s *Settings) Flags(fs *flag.FlagSet, known backend.Registry) {
 	fs.StringVar(&s.Backends, "backends", strings.Join(known.Names(), ","), "kinds of disk to serve, separated by commas")
 	fs.StringVar(&s.SocketDir, "socket-dir", "/var/lib/kubelet/plugins", "each driver listens on `DIR`/<driver name>/csi.sock")
 	fs.StringVar(&s.DriverNames, "driver-names", "", "serve a kind under another driver's name: `KIND=NAME,…`")
-	fs.StringVar(&s.ClusterID, "cluster-id", "", "who we are in ownership tags (outside Kubernetes: "+Standalone+")")
+	fs.StringVar(&s.ClusterID, "cluster-id", "", "who we are in ownership tags (default: the UID of the namespace kube-system; outside Kubernetes: "+Standalone+")")
 	fs.StringVar(&s.HTTPEndpoint, "http-endpoint", "", "serve /metrics, /healthz and /readyz on `HOST:PORT` (empty: off)")
 	fs.StringVar(&s.OTLPEndpoint, "otlp-endpoint", "", "send traces to an OTLP gRPC collector at `HOST:PORT` (empty: off)")
+	fs.StringVar(&s.Kubeconfig, "kubeconfig", "", "Kubernetes is at the server of this `FILE` (default: in a pod, its own cluster; elsewhere: no Kubernetes)")
+	fs.StringVar(&s.NodeName, "node-name", "", "`NAME` of the Node object that this process runs on")
 	if s.Mode.Controller() {
 		fs.StringVar(&s.Tags, "tags", "", "tags for everything that is made: `k=v,…`")
 		fs.BoolVar(&s.DefaultEncrypted, "default-encrypted", false, "encrypt volumes whose parameters do not say")
 		fs.StringVar(&s.DefaultKMSKeyID, "default-kms-key-id", "", "KMS `KEY` for encrypted volumes whose parameters name none")
 		fs.DurationVar(&s.AbsenceInterval, "absence-interval", 3*time.Second, "time between the two not-found answers of AWS that prove absence; shorter only for an emulator")
 	}
-	fs.StringVar(&s.Zone, "zone", "", "availability zone (default: instance metadata)")
-	fs.StringVar(&s.Region, "region", "", "AWS region (default: the SDK's sources, then instance metadata)")
+	fs.StringVar(&s.Zone, "zone", "", "availability zone (default: instance metadata, then the Node object)")
+	fs.StringVar(&s.Region, "region", "", "AWS region (default: the SDK's sources, then instance metadata, then the Node object)")
 	if s.Mode.Node() {
-		fs.StringVar(&s.NodeID, "node-id", "", "EC2 instance id of this node (default: instance metadata)")
+		fs.StringVar(&s.NodeID, "node-id", "", "EC2 instance id of this node (default: instance metadata, then the Node object)")
 		fs.Int64Var(&s.VolumeAttachLimit, "volume-attach-limit", 0, "volumes this node may hold (0: what its instance type takes beside network interfaces and volumes of others)")
-		fs.StringVar(&s.InstanceType, "instance-type", "", "EC2 instance `TYPE` of this node, for the attach limit (default: instance metadata)")
+		fs.StringVar(&s.InstanceType, "instance-type", "", "EC2 instance `TYPE` of this node, for the attach limit (default: instance metadata, then the Node object)")
 		fs.StringVar(&s.DeviceRoot, "device-root", "/dev", "where device nodes are")
 		fs.StringVar(&s.SysfsRoot, "sysfs-root", "/sys", "where sysfs is mounted")
 		fs.StringVar(&s.PathRoot, "path-root", "", "staging and target paths must be inside `DIR` (empty: any absolute path)")
@@ -172,7 +176,7 @@ func (s *Settings) parseTags() error {
 }
 
 func (s *Settings) checkIdentity() error {
-	if !clusterID.MatchString(s.ClusterID) {
+	if s.ClusterID != "" && !clusterID.MatchString(s.ClusterID) {
 		return fmt.Errorf("--cluster-id: %q is not 1 to 63 letters, digits, dots, dashes and underscores", s.ClusterID)
 	}
 	if s.AbsenceInterval < 0 {

@@ -62,7 +62,6 @@ func TestSettings_TheErrorNamesTheFlag(t *testing.T) {
 		"--driver-names=nfs=x":         `--driver-names: "nfs=x" is not KIND=NAME`,
 		"--driver-names=ebs=-bad":      `--driver-names: "-bad" is not a driver name`,
 		"--cluster-id=with space":      "--cluster-id:",
-		"--cluster-id=":                "--cluster-id:",
 		"--tags=novalue":               `--tags: "novalue" is not k=v`,
 		"--socket-dir=relative":        "--socket-dir:",
 		"--http-endpoint=nonsense":     "--http-endpoint:",

@@ -17,7 +17,17 @@ type Controller struct {
 
 	Kind   volume.Kind
 	Broker *broker.Broker
+	Driver string // name, for events
+	Events Events // nil: nobody reads events
 }
+
+// Events tells users what an RPC's success would hide. Warn never waits and never fails.
+type Events interface {
+	Warn(driver, handle, reason, message string)
+}
+
+// reasonKept is the reason of the event on a volume that outlives its PersistentVolume.
+const reasonKept = "VolumeKept"
 
 var _ csipb.ControllerServer = (*Controller)(nil)
 
@@ -76,6 +86,9 @@ func (s *Controller) DeleteVolume(ctx context.Context, r *csipb.DeleteVolumeRequ
 	}
 	if kept != "" {
 		klog.FromContext(ctx).Info("Volume was kept", "volume", r.GetVolumeId(), "reason", kept)
+		if s.Events != nil {
+			s.Events.Warn(s.Driver, r.GetVolumeId(), reasonKept, "volume "+r.GetVolumeId()+" was not deleted in AWS: "+kept)
+		}
 	}
 	return &csipb.DeleteVolumeResponse{}, nil
 }

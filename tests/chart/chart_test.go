@@ -198,6 +198,7 @@ func TestRBAC_IsLeast(t *testing.T) {
 	want := []string{
 		"csinodes.storage.k8s.io get list watch",
 		"events create patch",
+		"namespaces get of kube-system",
 		"nodes get list watch",
 		"persistentvolumeclaims get list watch update",
 		"persistentvolumeclaims/status patch",
@@ -213,6 +214,16 @@ func TestRBAC_IsLeast(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("cluster role of the controller (- want, + got):\n%s", diff)
+	}
+	got = nil
+	for _, rule := range r.clusterRoles["diskbridge-node"].Rules {
+		got = append(got, flat(rule)...)
+	}
+	if diff := cmp.Diff([]string{"nodes get patch", "csinodes.storage.k8s.io get"}, got); diff != "" {
+		t.Errorf("cluster role of the node (- want, + got):\n%s", diff)
+	}
+	if r.others["ValidatingAdmissionPolicy/diskbridge-node"] == nil || r.others["ValidatingAdmissionPolicyBinding/diskbridge-node"] == nil {
+		t.Error("nothing confines the node's patches to its own Node")
 	}
 	lease := "ebs-csi-diskbridge-io"
 	names := []string{lease, "external-attacher-leader-" + lease, "external-resizer-" + lease, "external-snapshotter-leader-" + lease}

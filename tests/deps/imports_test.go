@@ -34,6 +34,7 @@ var layers = map[string]layer{
 	"pkg/csi":     {ours: []string{"pkg/backend", "pkg/broker", "pkg/fault", "pkg/mount", "pkg/observe", "pkg/socket", "pkg/version", "pkg/volume"}, foreign: []string{csi, grpc}, why: "a front door goes through the broker"},
 	"pkg/cpi":     {ours: []string{"pkg/backend", "pkg/broker", "pkg/fault", "pkg/observe", "pkg/version", "pkg/volume"}, why: "a front door goes through the broker"},
 
+	"pkg/kube":         {ours: []string{"pkg/fault", "pkg/kube"}, foreign: []string{kube}, why: "it alone talks to Kubernetes' API, and knows nothing else"},
 	"pkg/socket":       {foreign: []string{grpc}, why: "it owns sockets, not what is said on them"},
 	"pkg/registration": {ours: []string{"pkg/fault", "pkg/socket"}, foreign: []string{grpc}, why: "it tells kubelet where the plugin is, and knows nothing else of it"},
 
@@ -63,18 +64,21 @@ const (
 	aws  = "github.com/aws/"
 	csi  = "github.com/container-storage-interface/"
 	grpc = "google.golang.org/grpc"
+	kube = "k8s.io/client-go"
 )
 
 // forbidden are imports that nothing in a shipped binary may have, however deep, and why.
 var forbidden = map[string]string{
-	"text/template":            "it calls methods by name, so the linker keeps all of EC2's",
-	"html/template":            "it calls methods by name, so the linker keeps all of EC2's",
-	"k8s.io/client-go":         "a clientset costs 18 MB of memory",
-	"github.com/rogpeppe":      "it is a test's",
-	"github.com/onsi":          "it is a test's",
-	"testing":                  "it is a test's",
-	"golang.org/x/tools":       "it is a test's",
-	"github.com/google/go-cmp": "it is a test's",
+	"text/template":                "it calls methods by name, so the linker keeps all of EC2's",
+	"html/template":                "it calls methods by name, so the linker keeps all of EC2's",
+	"k8s.io/client-go/kubernetes":  "a clientset costs 18 MB of memory; pkg/kube talks REST",
+	"k8s.io/client-go/informers":   "an informer keeps all objects of a cluster",
+	"k8s.io/client-go/tools/cache": "an informer keeps all objects of a cluster",
+	"github.com/rogpeppe":          "it is a test's",
+	"github.com/onsi":              "it is a test's",
+	"testing":                      "it is a test's",
+	"golang.org/x/tools":           "it is a test's",
+	"github.com/google/go-cmp":     "it is a test's",
 }
 
 type pkg struct {
@@ -164,7 +168,7 @@ func (l layer) allows(from, imported string, standard bool) bool {
 	if imported == "flag" { // pkg/config declares flags, cmd reads them
 		return strings.HasPrefix(from, "cmd/") || strings.HasPrefix(from, "tests/") || from == "pkg/config"
 	}
-	for _, guarded := range []string{aws, csi, grpc} {
+	for _, guarded := range []string{aws, csi, grpc, kube} {
 		if strings.HasPrefix(imported, guarded) {
 			return slices.Contains(l.foreign, guarded)
 		}
@@ -184,6 +188,7 @@ func TestImports_TheRulesCanFail(t *testing.T) {
 		{"pkg/emulator/ec2", module + "pkg/fault"},
 		{"cmd/diskbridge/demo", module + "pkg/mount"},
 		{"pkg/broker", "flag"},
+		{"pkg/csi", "k8s.io/client-go/rest"},
 	} {
 		row, ok := layerOf(tc.from)
 		if !ok || row.allows(tc.from, tc.imported, false) {

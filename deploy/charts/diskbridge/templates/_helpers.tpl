@@ -84,6 +84,7 @@ capabilities: { drop: [ALL] }
 {{- with .Values.clusterID }}
 - {{ printf "--cluster-id=%s" . | quote }}
 {{- end }}
+- --node-name=$(NODE_NAME)
 - --v={{ .Values.logLevel }}
 {{- end }}
 
