@@ -2,6 +2,8 @@ package aws
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -95,5 +97,11 @@ type keepThrottles struct{ sdk.Retryer }
 
 func (r keepThrottles) IsErrorRetryable(err error) bool {
 	// Lack of capacity is answered with status 500, but it is a refusal.
-	return !Throttled(err) && !strings.HasPrefix(code(err), "Insufficient") && r.Retryer.IsErrorRetryable(err)
+	return !Throttled(err) && !strings.HasPrefix(code(err), "Insufficient") && !untrusted(err) && r.Retryer.IsErrorRetryable(err)
+}
+
+// untrusted reports whether an endpoint showed a certificate that is not trusted, which it will do again.
+func untrusted(err error) bool {
+	var bad *tls.CertificateVerificationError
+	return errors.As(err, &bad)
 }
