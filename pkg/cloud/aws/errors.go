@@ -24,6 +24,8 @@ type Call struct {
 	Mutates bool   // a lost answer leaves the outcome unknown
 	// Codes maps the service's error codes to kinds; Common is consulted after it.
 	Codes map[string]fault.Kind
+	// Advice says by code what a person can do about it, as far as the service's own text does not.
+	Advice map[string]string
 }
 
 // common holds the codes that every AWS service shares.
@@ -110,6 +112,9 @@ func Classify(err error, call Call) error {
 		if f.Code == "" {
 			f.Code = api.ErrorCode()
 		}
+	}
+	if advice := call.Advice[f.Code]; advice != "" {
+		f.Message = strings.TrimSuffix(f.Message, ".") + "; " + advice
 	}
 	if f.Kind == fault.Denied {
 		f.Message += "; grant " + call.Op + " to the driver's role (the policy is in deploy/iam) or mend its credentials"

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,6 +68,15 @@ func TestClassify_ADenialSaysWhatToGrant(t *testing.T) {
 	const want = "CreateVolume pvc-1: text of AWS; grant CreateVolume to the driver's role (the policy is in deploy/iam) or mend its credentials (UnauthorizedOperation)"
 	if err.Error() != want {
 		t.Errorf("message\n got %s\nwant %s", err, want)
+	}
+}
+
+func TestClassify_AdviceFollowsTheServicesText(t *testing.T) {
+	call := aws.Call{Op: "CreateVolume", Subject: "pvc-1", Advice: map[string]string{"VolumeLimitExceeded": "ask for more"}}
+	for code, want := range map[string]bool{"VolumeLimitExceeded": true, "InvalidZone.NotFound": false} {
+		if err := aws.Classify(answer(code, 400), call); strings.Contains(err.Error(), "; ask for more") != want {
+			t.Errorf("%s: %v", code, err)
+		}
 	}
 }
 

@@ -61,6 +61,17 @@ var codes = map[string]fault.Kind{
 	"Unavailable":        fault.UnknownOutcome,
 }
 
+// advice is what to do about a quota, and about a zone that has nothing left.
+var advice = func() map[string]string {
+	const quota = "delete what is not needed, or ask for a higher quota of EBS in Service Quotas"
+	const elsewhere = "allow another zone or another type"
+	out := map[string]string{"InsufficientVolumeCapacity": elsewhere, "VolumeTypeNotAvailableInZone": elsewhere}
+	for _, code := range []string{"MaxIOPSLimitExceeded", "ResourceLimitExceeded", "SnapshotLimitExceeded", "VolumeLimitExceeded"} {
+		out[code] = quota
+	}
+	return out
+}()
+
 // readCodes differs from codes where a read has no outcome that could be unknown.
 var readCodes = func() map[string]fault.Kind {
 	read := make(map[string]fault.Kind, len(codes))
@@ -78,5 +89,5 @@ func read(op, subject string) aws.Call {
 }
 
 func mutate(op, subject string) aws.Call {
-	return aws.Call{Op: op, Subject: subject, Mutates: true, Codes: codes}
+	return aws.Call{Op: op, Subject: subject, Mutates: true, Codes: codes, Advice: advice}
 }
