@@ -146,6 +146,9 @@ func setLogging(level string, w io.Writer) {
 	klog.InitFlags(fs)
 	_ = fs.Set("logtostderr", "false")
 	_ = fs.Set("alsologtostderr", "false")
+	// An error is one line: not one for each level below it too, nor one more for stderr.
+	_ = fs.Set("one_output", "true")
+	_ = fs.Set("stderrthreshold", "FATAL")
 	if fs.Set("v", level) != nil {
 		_ = fs.Set("v", "2") // a level that is no number means the default
 	}
