@@ -22,7 +22,7 @@ GO_FOUND   = $(shell GOTOOLCHAIN=local $(GO) version 2>/dev/null | sed -n 's/^go
 .PHONY: help build demo test cover sanity conformance test-nvme soak lint fmt generate limits-table verify fuzz clean go-version
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 go-version:
 	@: $(if $(filter ok,$(lastword $(GO_FOUND))),,$(error Go >= 1.26 is needed, found $(or $(firstword $(GO_FOUND)),none); see https://go.dev/dl))
@@ -65,6 +65,30 @@ soak: go-version ## kill, replay and walk at random for some minutes, with event
 	@.ci/install test
 	@$(MAKE) --no-print-directory build
 	@DISKBRIDGE_BIN=$(BIN) DISKBRIDGE_SOAK=1 $(TEST) -count=1 -timeout=7m ./tests/replay ./tests/walk
+
+# Kubernetes, its images and the programs that run it, from a module of their own.
+E2E := cd tests/e2e && CGO_ENABLED=0 $(GO)
+.PHONY: e2e cluster-up cluster-down image e2e-ready
+e2e-ready: build $(HELM) ## build Kubernetes, once, and the images for e2e and cluster-up
+	@.ci/install e2e
+	@tests/e2e/build
+	@$(E2E) build -trimpath -o $(BIN)/e2e/ ./cmd/cluster
+	@$(BIN)/e2e/cluster image >/dev/null
+	@$(BIN)/e2e/cluster images
+
+e2e: e2e-ready ## run the stories of E2E_FOCUS=REGEXP, all by default, in a real Kubernetes (as root)
+	@$(E2E) test -trimpath -count=1 -timeout=25m -v ./stories -run '$(E2E_FOCUS)'
+
+cluster-up: e2e-ready ## start a real Kubernetes with the driver and an emulated AWS, to play with (as root)
+	@$(BIN)/e2e/cluster up
+
+cluster-down: ## end what cluster-up started
+	@$(BIN)/e2e/cluster down
+
+image: build ## make the driver's images in bin/images, without a container engine
+	@.ci/install e2e
+	@$(E2E) build -trimpath -o $(BIN)/e2e/ ./cmd/cluster
+	@$(BIN)/e2e/cluster image
 
 lint: go-version $(GOLANGCI) ## check style, imports and the Dockerfile
 	@$(GOLANGCI) run

@@ -1,0 +1,307 @@
+package cluster
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// Where things are inside the namespaces.
+const (
+	gateway  = "10.77.0.1" // the machine of the control plane and of AWS, and the nodes' router
+	service  = "10.96.0.1" // what Kubernetes gives the service "kubernetes"; the API server itself answers there
+	awsPort  = "4566"      // at gateway, for pods; at 127.0.0.1, for the emulator's own control calls
+	services = "10.96.0.0/16"
+)
+
+// AWS is the emulator's endpoint as pods reach it, Control as this process reaches it.
+const (
+	AWS     = "http://" + gateway + ":" + awsPort
+	Control = "http://127.0.0.1:" + awsPort
+)
+
+// Zones are the zones of the nodes, in order. EBS volumes stay in their zone, so that one zone has two nodes.
+const Zones = "us-east-1a,us-east-1b,us-east-1a"
+
+// Region is the region of the zones.
+const Region = "us-east-1"
+
+// startLimit bounds the start of the cluster; an idle machine needs a tenth of it.
+const startLimit = 3 * time.Minute
+
+// Cluster is a running Kubernetes.
+type Cluster struct {
+	Paths      Paths
+	Kubeconfig string // of an administrator
+	Config     *rest.Config
+	Client     kubernetes.Interface
+	Nodes      []*Node
+
+	images []string
+}
+
+// Start starts everything inside the namespaces that [Within] made, with every image of paths.Images on each node,
+// and returns when all nodes are ready. Everything ends with the namespaces.
+func Start(ctx context.Context, paths Paths) (*Cluster, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, startLimit, errors.New("the cluster did not start in time"))
+	defer cancel()
+	images, err := filepath.Glob(filepath.Join(paths.Images(), "*.tar"))
+	if err != nil || len(images) == 0 {
+		return nil, errors.Join(err, fmt.Errorf("no images in %s: make e2e makes them first", paths.Images()))
+	}
+	c := &Cluster{Paths: paths, images: images}
+	for _, step := range []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"network", c.network},
+		{"aws-emulator", c.startAWS},
+		{"metadata", c.serveMetadata},
+		{"certificates", c.certificates},
+		{"nodes", c.startNodes},
+		{"control plane", c.startControlPlane},
+		{"nodes ready", c.nodesReady},
+	} {
+		if err := step.do(ctx); err != nil {
+			return nil, fmt.Errorf("%s: %w; logs are in %s", step.name, err, paths.run("logs"))
+		}
+	}
+	return c, nil
+}
+
+func (c *Cluster) network(ctx context.Context) error {
+	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0); err != nil {
+		return err
+	}
+	return c.Paths.lines(ctx, "ip", `
+		link set lo up
+		addr add `+service+`/32 dev lo
+		link add br0 address 02:00:0a:4d:00:01 type bridge
+		addr add `+gateway+`/24 dev br0
+		link set br0 up`)
+}
+
+// startAWS starts the emulator; its instances are the nodes.
+func (c *Cluster) startAWS(ctx context.Context) error {
+	log, err := os.Create(c.Paths.run("logs/aws-emulator.log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close() //nolint:errcheck // the child has its own
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), c.Paths.Bin+"/aws-emulator", "--listen=0.0.0.0:"+awsPort,
+		"--state-dir="+c.Paths.run("aws"), "--devices=loop", "--profile=reference", "--instances=3", "--zones="+Zones)
+	cmd.Stderr = log
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	var ready struct {
+		Instances []struct {
+			ID   string `json:"id"`
+			Zone string `json:"zone"`
+			IMDS string `json:"imds"`
+		} `json:"instances"`
+	}
+	line, err := bufio.NewReader(out).ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, &ready)
+	}
+	if err != nil {
+		return fmt.Errorf("first line: %w", err)
+	}
+	for n, i := range ready.Instances {
+		c.Nodes = append(c.Nodes, &Node{Name: i.ID, Zone: i.Zone, Number: n + 1, Paths: c.Paths, metadata: parseURL(i.IMDS)})
+	}
+	return nil
+}
+
+func (c *Cluster) certificates(context.Context) error {
+	ca, err := newAuthority(c.Paths.run("pki"))
+	if err != nil {
+		return err
+	}
+	server := "https://" + gateway + ":443"
+	err = errors.Join(
+		ca.server("apiserver", []string{"kubernetes", "kubernetes.default", "kubernetes.default.svc"}, gateway, service, "127.0.0.1"),
+		ca.client("kubelet-client", "kube-apiserver-kubelet-client", "system:masters"),
+		ca.client("admin", "admin", "system:masters"),
+		ca.client("controllers", "system:kube-controller-manager"),
+		ca.client("scheduler", "system:kube-scheduler"),
+	)
+	for _, name := range []string{"admin", "controllers", "scheduler"} {
+		_, wrong := ca.kubeconfig(name, server)
+		err = errors.Join(err, wrong)
+	}
+	for _, n := range c.Nodes {
+		_, wrong := ca.kubeconfig(n.Name, server)
+		err = errors.Join(err, wrong, ca.client(n.Name, "system:node:"+n.Name, "system:nodes"))
+	}
+	c.Kubeconfig = c.Paths.run("pki/admin.kubeconfig")
+	return err
+}
+
+// startControlPlane starts Kubernetes' own programs with the authorizers and the admission that real clusters have.
+func (c *Cluster) startControlPlane(ctx context.Context) error {
+	pki := func(name string) string { return c.Paths.run("pki", name) }
+	if _, err := c.Paths.daemon(ctx, "etcd", c.Paths.Kube+"/etcd", "--data-dir="+c.Paths.run("etcd"), "--unsafe-no-fsync"); err != nil {
+		return err
+	}
+	if _, err := c.Paths.daemon(ctx, "kube-apiserver", c.Paths.Kube+"/kube-apiserver",
+		"--etcd-servers=http://127.0.0.1:2379", "--bind-address=0.0.0.0", "--advertise-address="+gateway, "--secure-port=443",
+		"--tls-cert-file="+pki("apiserver.crt"), "--tls-private-key-file="+pki("apiserver.key"), "--client-ca-file="+pki("ca.crt"),
+		"--kubelet-client-certificate="+pki("kubelet-client.crt"), "--kubelet-client-key="+pki("kubelet-client.key"),
+		"--kubelet-preferred-address-types=InternalIP", "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
+		"--service-cluster-ip-range="+services, "--allow-privileged=true", "--service-account-issuer=https://kubernetes.default.svc",
+		"--service-account-key-file="+pki("sa.key"), "--service-account-signing-key-file="+pki("sa.key")); err != nil {
+		return err
+	}
+	var err error
+	if c.Config, err = clientcmd.BuildConfigFromFlags("", c.Kubeconfig); err != nil {
+		return err
+	}
+	c.Config.QPS, c.Config.Burst = 100, 200
+	if c.Client, err = kubernetes.NewForConfig(c.Config); err != nil {
+		return err
+	}
+	if err := Until(ctx, "kube-apiserver", func(ctx context.Context) error {
+		return c.Client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
+	}); err != nil {
+		return err
+	}
+	if _, err := c.Paths.daemon(ctx, "kube-controller-manager", c.Paths.Kube+"/kube-controller-manager",
+		"--kubeconfig="+pki("controllers.kubeconfig"), "--leader-elect=false", "--bind-address=127.0.0.1", "--use-service-account-credentials",
+		"--service-account-private-key-file="+pki("sa.key"), "--root-ca-file="+pki("ca.crt"), "--cert-dir="+c.Paths.run("controllers"),
+		// What users wait for elsewhere as well, only sooner.
+		"--pvclaimbinder-sync-period=2s", "--attach-detach-reconcile-sync-period=5s", "--node-monitor-grace-period=20s"); err != nil {
+		return err
+	}
+	_, err = c.Paths.daemon(ctx, "kube-scheduler", c.Paths.Kube+"/kube-scheduler", "--kubeconfig="+pki("scheduler.kubeconfig"),
+		"--leader-elect=false", "--bind-address=127.0.0.1", "--cert-dir="+c.Paths.run("scheduler"))
+	return err
+}
+
+func (c *Cluster) startNodes(ctx context.Context) error {
+	var group errgroup.Group
+	for _, n := range c.Nodes {
+		group.Go(func() error { return n.Start(ctx, c.images) })
+	}
+	return group.Wait()
+}
+
+func (c *Cluster) nodesReady(ctx context.Context) error {
+	for _, n := range c.Nodes {
+		if err := Until(ctx, n.Name, func(ctx context.Context) error { return c.nodeReady(ctx, n.Name) }); err != nil {
+			return err
+		}
+	}
+	return Until(ctx, "default service account", func(ctx context.Context) error {
+		_, err := c.Client.CoreV1().ServiceAccounts("default").Get(ctx, "default", metav1.GetOptions{})
+		return err
+	})
+}
+
+func (c *Cluster) nodeReady(ctx context.Context, name string) error {
+	node, err := c.Client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	for _, cond := range node.Status.Conditions {
+		if cond.Type == "Ready" && cond.Status == "True" {
+			return nil
+		}
+	}
+	return fmt.Errorf("node %s is not ready", name)
+}
+
+// Restart boots a node that was stopped, and waits until it is ready.
+func (c *Cluster) Restart(ctx context.Context, n *Node) error {
+	if err := n.Start(ctx, c.images); err != nil {
+		return err
+	}
+	return Until(ctx, n.Name, func(ctx context.Context) error { return c.nodeReady(ctx, n.Name) })
+}
+
+// Dump writes what helps after a failure beside the logs, which outlive the cluster, and says where.
+func (c *Cluster) Dump(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for name, args := range map[string][]string{
+		"objects.txt": {"get", "nodes,csinodes,pods,pvc,pv,volumeattachments,volumesnapshots,volumesnapshotcontents", "-A", "-o", "wide"},
+		"pods.txt":    {"describe", "pods", "-A"},
+		"claims.txt":  {"describe", "pvc,pv,volumesnapshots", "-A"},
+		"events.txt":  {"get", "events", "-A", "--sort-by=.lastTimestamp"},
+	} {
+		text, err := c.Kubectl(ctx, "", args...)
+		if err != nil {
+			text += err.Error()
+		}
+		_ = os.WriteFile(c.Paths.run("logs", name), []byte(text), 0o644) // best effort
+	}
+	for _, name := range []string{"calls", "state", "faults"} {
+		var answer json.RawMessage
+		if err := Emulator(ctx, http.MethodGet, name, "", &answer); err == nil {
+			_ = os.WriteFile(c.Paths.run("logs", "aws-"+name+".json"), answer, 0o644) // best effort
+		}
+	}
+	fmt.Fprintf(os.Stderr, "logs, events and AWS's state of this run are in %s\n", c.Paths.Logs())
+}
+
+// Kubectl runs kubectl as the administrator, with stdin where it is not empty, and returns what it printed.
+func (c *Cluster) Kubectl(ctx context.Context, stdin string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, c.Paths.Kube+"/kubectl", append([]string{"--kubeconfig=" + c.Kubeconfig}, args...)...)
+	cmd.Stdin = strings.NewReader(stdin)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return string(out), fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(stderr.String()))
+	}
+	return string(out), nil
+}
+
+// Helm runs the Helm of the project's tools as the administrator.
+func (c *Cluster) Helm(ctx context.Context, args ...string) error {
+	found, err := filepath.Glob(filepath.Join(c.Paths.Bin, "tools/helm-*"))
+	if err != nil || len(found) == 0 {
+		return errors.Join(err, errors.New("no bin/tools/helm-*: make e2e builds it"))
+	}
+	_, err = c.Paths.command(ctx, found[len(found)-1], append(args, "--kubeconfig="+c.Kubeconfig)...)
+	return err
+}
+
+// Emulator asks the emulator's control endpoint and decodes what it answers into out, unless that is nil.
+func Emulator(ctx context.Context, method, path, body string, out any) error {
+	req, err := http.NewRequestWithContext(ctx, method, Control+"/_emulator/"+path, strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close() //nolint:errcheck // read
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s %s: %s", method, path, resp.Status)
+	}
+	if out == nil {
+		return nil
+	}
+	return json.NewDecoder(resp.Body).Decode(out)
+}

@@ -1,0 +1,123 @@
+package cluster
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// sweepLimit bounds how long the kernel may take to let go of what ended processes held.
+const sweepLimit = 30 * time.Second
+
+// cgroup is the name of the control group of everything of this run folder.
+func (p Paths) cgroup() string {
+	return fmt.Sprintf("diskbridge-%x", sha256.Sum256([]byte(p.Run)))[:len("diskbridge-")+8]
+}
+
+// Sweep removes what the end of the namespaces leaves: processes' control groups, loop devices and files.
+// It keeps the logs of the last run.
+func (p Paths) Sweep() error {
+	ctx, cancel := context.WithTimeout(context.Background(), sweepLimit)
+	defer cancel()
+	err := errors.Join(Until(ctx, "control groups", p.sweepCgroups), Until(ctx, "loop devices", p.sweepLoops))
+	if err != nil {
+		return err
+	}
+	if err := p.keepLogs(); err != nil {
+		return err
+	}
+	return errors.Join(os.RemoveAll(p.Run), os.MkdirAll(p.run("logs"), 0o755))
+}
+
+// Logs is where the logs of the last run are, with those of all containers.
+func (p Paths) Logs() string { return p.Run + ".logs" }
+
+func (p Paths) keepLogs() error {
+	if left, err := os.ReadDir(p.run("logs")); err != nil || len(left) == 0 {
+		return nil
+	}
+	if err := errors.Join(os.RemoveAll(p.Logs()), os.Rename(p.run("logs"), p.Logs())); err != nil {
+		return err
+	}
+	pods, err := filepath.Glob(p.run("*/var/log/pods"))
+	for _, dir := range pods {
+		node := filepath.Base(strings.TrimSuffix(dir, "/var/log/pods"))
+		err = errors.Join(err, os.Rename(dir, filepath.Join(p.Logs(), "pods-"+node)))
+	}
+	return err
+}
+
+func (p Paths) sweepCgroups(context.Context) error {
+	roots, err := hierarchies()
+	if err != nil {
+		return err
+	}
+	for _, root := range roots {
+		var dirs []string
+		err := filepath.WalkDir(filepath.Join(root, p.cgroup()), func(path string, d fs.DirEntry, err error) error {
+			if err == nil && d.IsDir() {
+				dirs = append(dirs, path)
+			}
+			return nil // what is gone is what is wanted
+		})
+		slices.Reverse(dirs) // children first
+		for _, dir := range dirs {
+			err = errors.Join(err, unix.Rmdir(dir))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sweepLoops frees the loop devices behind volumes, and those that kubelets made of them for pods with raw devices.
+func (p Paths) sweepLoops(context.Context) error {
+	left, err := p.Loops()
+	for _, device := range left {
+		file, wrong := os.Open(device)
+		if wrong != nil {
+			err = errors.Join(err, wrong)
+			continue
+		}
+		if wrong := unix.IoctlSetInt(int(file.Fd()), unix.LOOP_CLR_FD, 0); wrong != nil && !errors.Is(wrong, unix.ENXIO) {
+			err = errors.Join(err, fmt.Errorf("free %s: %w", device, wrong))
+		}
+		_ = file.Close()
+	}
+	if err == nil && len(left) > 0 {
+		left, err = p.Loops() // one that is still open is freed at its last close
+		if err == nil && len(left) > 0 {
+			err = fmt.Errorf("still in use: %v", left)
+		}
+	}
+	return err
+}
+
+// Loops are the loop devices that this run's files are behind.
+func (p Paths) Loops() ([]string, error) {
+	files, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	if err != nil {
+		return nil, err
+	}
+	var ours []string
+	for _, file := range files {
+		backing, err := os.ReadFile(file)
+		if err != nil {
+			continue // freed meanwhile
+		}
+		if strings.HasPrefix(string(backing), p.Run+"/") {
+			ours = append(ours, "/dev/"+strings.Split(file, "/")[3])
+		}
+	}
+	return ours, nil
+}

@@ -1,0 +1,99 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/diskbridge/diskbridge/tests/e2e/cluster"
+	"github.com/diskbridge/diskbridge/tests/e2e/image"
+)
+
+// Namespace and Release are where the driver is and what Helm calls it.
+const (
+	Namespace = "kube-system"
+	Release   = "diskbridge"
+)
+
+// Driver is the name of the driver for EBS.
+const Driver = "ebs.csi.diskbridge.io"
+
+// limit bounds the installation; an idle machine needs a tenth of it.
+const limit = 4 * time.Minute
+
+// All installs everything and waits until each node can have volumes.
+func All(ctx context.Context, c *cluster.Cluster) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errors.New("the driver was not ready in time"))
+	defer cancel()
+	if err := snapshots(ctx, c); err != nil {
+		return fmt.Errorf("snapshot controller: %w", err)
+	}
+	if err := chart(ctx, c); err != nil {
+		return fmt.Errorf("chart: %w", err)
+	}
+	return cluster.Until(ctx, "driver on each node", func(ctx context.Context) error { return registered(ctx, c) })
+}
+
+var controllerImage = regexp.MustCompile(`sig-storage/snapshot-controller:v\S+`)
+
+// snapshots applies upstream's own YAML, with the image that we have.
+func snapshots(ctx context.Context, c *cluster.Cluster) error {
+	files, err := filepath.Glob(filepath.Join(c.Paths.Kube, "snapshots/*.yaml"))
+	if err != nil || len(files) == 0 {
+		return errors.Join(err, errors.New("no YAML: tests/e2e/build makes it"))
+	}
+	var all []string
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		all = append(all, controllerImage.ReplaceAllString(string(text), "sig-storage/snapshot-controller:"+image.SnapshotController))
+	}
+	_, err = c.Kubectl(ctx, strings.Join(all, "\n---\n"), "apply", "--server-side", "-f", "-")
+	return err
+}
+
+// chart installs the chart as a user would, with the values for the emulator.
+func chart(ctx context.Context, c *cluster.Cluster) error {
+	dir := filepath.Join(c.Paths.Root, "deploy/charts/diskbridge")
+	overlay, err := os.ReadFile(filepath.Join(dir, "values-emulator.yaml"))
+	if err != nil {
+		return err
+	}
+	// The overlay says where its own address and folder go.
+	text := strings.NewReplacer("http://10.77.0.1:4566", cluster.AWS, "/var/lib/diskbridge-emulator", c.Paths.AWS()).Replace(string(overlay))
+	values := filepath.Join(c.Paths.Run, "values.yaml")
+	if err := os.WriteFile(values, []byte(text), 0o600); err != nil {
+		return err
+	}
+	return c.Helm(ctx, "upgrade", "--install", Release, dir, "--namespace="+Namespace, "--values="+values,
+		"--set=controller.image.repository="+image.Controller+",controller.image.tag="+image.Tag,
+		"--set=node.image.repository="+image.Node+",node.image.tag="+image.Tag,
+		"--set-json=node.extraEnv=[]") // nodes have a metadata service here
+}
+
+// registered says which node's kubelet does not know the driver yet, or that the controller is not ready.
+func registered(ctx context.Context, c *cluster.Cluster) error {
+	for _, n := range c.Nodes {
+		node, err := c.Client.StorageV1().CSINodes().Get(ctx, n.Name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if len(node.Spec.Drivers) == 0 {
+			return fmt.Errorf("node %s does not have the driver", n.Name)
+		}
+	}
+	d, err := c.Client.AppsV1().Deployments(Namespace).Get(ctx, Release+"-controller", metav1.GetOptions{})
+	if err == nil && d.Status.ReadyReplicas < d.Status.Replicas {
+		err = fmt.Errorf("%d of %d controllers are ready", d.Status.ReadyReplicas, d.Status.Replicas)
+	}
+	return err
+}
