@@ -11,11 +11,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	storagev1 "k8s.io/api/storage/v1"
-
-	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
 
 	"github.com/diskbridge/diskbridge/pkg/backend/all"
 	"github.com/diskbridge/diskbridge/tests/harness"
@@ -320,6 +320,34 @@ func TestKubernetes_IsRendered(t *testing.T) {
 	r := decode(t, text)
 	if len(r.deployments) != 1 || len(r.daemonSets) != 1 || len(r.drivers) == 0 || len(r.clusterBinds) == 0 {
 		t.Errorf("rendered: %+v", r)
+	}
+}
+
+// TestGuide_CommandsWork renders what the guide tells an operator to install.
+func TestGuide_CommandsWork(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(harness.Root(t), "docs", "guides", "install.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	commands := regexp.MustCompile(`(?m)^\s*helm install (\S+) deploy/charts/diskbridge (.*)$`).FindAllStringSubmatch(string(text), -1)
+	if len(commands) == 0 {
+		t.Fatal("the guide has no helm install")
+	}
+	for _, c := range commands {
+		if _, problems, err := helm(t, append([]string{"template", c[1], "."}, strings.Fields(c[2])...)...); err != nil {
+			t.Errorf("%s: %v\n%s", c[0], err, problems)
+		}
+	}
+	var kustomization struct {
+		Resources []string `json:"resources"`
+	}
+	dir := filepath.Join(harness.Root(t), "deploy", "kubernetes")
+	text, err = os.ReadFile(filepath.Join(dir, "kustomization.yaml"))
+	if err == nil {
+		err = yaml.Unmarshal(text, &kustomization)
+	}
+	if err != nil || !slices.Equal(kustomization.Resources, []string{"diskbridge.yaml"}) {
+		t.Errorf("kubectl apply -k applies %v (%v)", kustomization.Resources, err)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"gopkg.in/yaml.v2"
 
+	"github.com/diskbridge/diskbridge/pkg/backend"
 	"github.com/diskbridge/diskbridge/pkg/backend/all"
 	"github.com/diskbridge/diskbridge/pkg/volume"
 	"github.com/diskbridge/diskbridge/tests/harness"
@@ -24,6 +25,7 @@ type object struct {
 	Kind        string            `yaml:"kind"`
 	Provisioner string            `yaml:"provisioner"`
 	Driver      string            `yaml:"driver"`
+	DriverName  string            `yaml:"driverName"`
 	Parameters  map[string]string `yaml:"parameters"`
 	Spec        struct {
 		CSI *struct {
@@ -45,15 +47,17 @@ func TestManifests_NameWhatExists(t *testing.T) {
 			if o.APIVersion == "" || o.Kind == "" {
 				t.Errorf("%s: an object without apiVersion or kind", file)
 			}
-			for _, driver := range []string{o.Provisioner, o.Driver} {
+			for _, driver := range []string{o.Provisioner, o.Driver, o.DriverName} {
 				if driver != "" && driver != all.Kinds()[0].Driver {
 					t.Errorf("%s: nobody serves driver %q", file, driver)
 				}
 			}
-			if o.Kind == "StorageClass" {
-				if _, err := all.Kinds()[0].Parameters.Decode(o.Parameters); err != nil {
-					t.Errorf("%s: %v", file, err)
-				}
+			declared := map[string]backend.Parameters{
+				"StorageClass": all.Kinds()[0].Parameters, "VolumeSnapshotClass": all.Kinds()[0].SnapshotParameters,
+				"VolumeAttributesClass": all.Kinds()[0].MutableParameters,
+			}[o.Kind]
+			if _, err := declared.Decode(o.Parameters); err != nil {
+				t.Errorf("%s: %v", file, err)
 			}
 			if pv := o.Spec.CSI; pv != nil {
 				if _, err := volume.ParseHandle(pv.VolumeHandle); err != nil || pv.Driver != all.Kinds()[0].Driver {
@@ -62,7 +66,7 @@ func TestManifests_NameWhatExists(t *testing.T) {
 			}
 		}
 	}
-	for _, kind := range []string{"StorageClass", "PersistentVolumeClaim", "Pod", "VolumeSnapshotClass", "VolumeSnapshot", "PersistentVolume"} {
+	for _, kind := range []string{"StorageClass", "PersistentVolumeClaim", "Pod", "VolumeSnapshotClass", "VolumeSnapshot", "PersistentVolume", "VolumeAttributesClass"} {
 		if seen[kind] == 0 {
 			t.Errorf("there is no example of a %s", kind)
 		}

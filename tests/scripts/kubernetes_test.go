@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -94,6 +95,22 @@ func create(t *testing.T, controller csi.ControllerClient, zone string, paramete
 		t.Fatal(err)
 	}
 	return made.GetVolume().GetVolumeId()
+}
+
+// TestKubernetes_Region: where neither a flag, nor the SDK, nor metadata knows the region, the Node object does.
+func TestKubernetes_Region(t *testing.T) {
+	dir := harness.Dir(t)
+	cluster, e := kubetest.New(t), harness.Emulator(t, dir, "--instances=1")
+	cluster.Put("/api/v1/nodes/n", `{"apiVersion":"v1","kind":"Node","metadata":{"name":"n","labels":{"topology.kubernetes.io/region":"us-east-1"}},"spec":{"providerID":"aws:///us-east-1a/i-0123456789abcdef0"}}`)
+	env := slices.DeleteFunc(e.CloudEnv(), func(v string) bool { return strings.HasPrefix(v, "AWS_REGION=") })
+	driver, err := sandbox.StartDriver(t.Context(), harness.Bin(t), "controller", filepath.Join(dir, "c"), append(env, "HOME="+dir),
+		"--kubeconfig="+cluster.Kubeconfig, "--node-name=n", "--cluster-id=x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := driver.Stop(context.WithoutCancel(t.Context())); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestKubernetes_Node: without instance metadata, the Node object says which machine this is, once it does; and the startup

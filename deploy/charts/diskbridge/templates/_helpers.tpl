@@ -89,9 +89,13 @@ capabilities: { drop: [ALL] }
 {{- end }}
 
 {{- define "diskbridge.probes" -}}
+# Metadata and Kubernetes may take their time to say where we are.
+startupProbe:
+  httpGet: { path: /healthz, port: metrics }
+  periodSeconds: 2
+  failureThreshold: 75
 livenessProbe:
   httpGet: { path: /healthz, port: metrics }
-  initialDelaySeconds: 10
   periodSeconds: 10
   timeoutSeconds: 3
   failureThreshold: 5
