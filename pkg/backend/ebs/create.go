@@ -223,6 +223,8 @@ func unfit(v ec2.Volume, req volume.CreateRequest, spec ec2.VolumeSpec) string {
 		return fmt.Sprintf("it was cloned from volume %q, not %q", v.Source, spec.Source)
 	case differ(v.Tags[TagLayout], spec.Tags[TagLayout]):
 		return fmt.Sprintf("its layout is %s, not %s", v.Tags[TagLayout], spec.Tags[TagLayout])
+	case differ(v.Tags[TagFormat], spec.Tags[TagFormat]):
+		return fmt.Sprintf("it is to be formatted with %s, not with %s", v.Tags[TagFormat], spec.Tags[TagFormat])
 	case spec.MultiAttach && !v.MultiAttach:
 		return "it cannot be attached to several nodes"
 	case spec.Encrypted && !v.Encrypted:

@@ -282,6 +282,36 @@ func TestCreateSnapshot_AskedAgainBeforeEC2ShowsItIsOneSnapshot(t *testing.T) {
 	}
 }
 
+func TestCreate_OtherFormatOptionsUnderTheNameAreAConflict(t *testing.T) {
+	t.Parallel()
+	c := instant(t)
+	b := c.backend()
+	ask := func(name string, parameters map[string]string) (volume.Volume, error) {
+		req := request(name, 1)
+		req.Parameters = parameters
+		return b.Create(t.Context(), req)
+	}
+	v, err := ask("v", map[string]string{"blockSize": "4k", "inodeSize": "512"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := ask("v", map[string]string{"InodeSize": "512", "blocksize": "4096"}); err != nil || again.Handle != v.Handle {
+		t.Errorf("the same in other words: %v, %v", again.Handle, err)
+	}
+	for _, other := range []map[string]string{nil, {"blockSize": "4k"}, {"blockSize": "2k", "inodeSize": "512"}} {
+		if _, err := ask("v", other); !fault.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "formatted with blockSize=4096 inodeSize=512") {
+			t.Errorf("%v: %v", other, err)
+		}
+	}
+	// A volume of the driver that we stand in for, or of an older version of ours, does not say.
+	if err := c.client().DeleteTags(t.Context(), v.Handle, []string{ebs.TagFormat}); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := ask("v", nil); err != nil || again.Handle != v.Handle {
+		t.Errorf("a volume that does not say: %v, %v", again.Handle, err)
+	}
+}
+
 func TestCreate_AnotherLayoutUnderTheNameIsAConflict(t *testing.T) {
 	t.Parallel()
 	c := instant(t)

@@ -1,8 +1,11 @@
 package ebs
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
+	"slices"
+	"strings"
 
 	"github.com/diskbridge/diskbridge/pkg/backend"
 	"github.com/diskbridge/diskbridge/pkg/volume"
@@ -40,6 +43,22 @@ func standing(req volume.CreateRequest, values backend.Values, context map[strin
 	format, err := volume.FormatContext(req.Capabilities, values)
 	maps.Copy(context, format)
 	return err
+}
+
+// tagFormat notes how the node is to format a new volume, so that a repeated request with other options is found out:
+// nobody but the node sees them later. A copy is never formatted, nor is a raw device.
+func tagFormat(req volume.CreateRequest, context, tags map[string]string) {
+	raw := !slices.ContainsFunc(req.Capabilities, func(c volume.Capability) bool { return !c.Block })
+	if req.Source != (volume.Source{}) || raw {
+		return
+	}
+	var given []string
+	for _, o := range volume.FormatOptions() {
+		if value := context[strings.ToLower(o.Key)]; value != "" {
+			given = append(given, o.Key+"="+value)
+		}
+	}
+	tags[TagFormat] = cmp.Or(strings.Join(given, " "), "default")
 }
 
 // layoutTag is the layout of a new volume whose source, if it has one, has the inherited one. A copy of a BOSH disk is

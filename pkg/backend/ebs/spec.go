@@ -50,6 +50,7 @@ func (b *Backend) order(ctx context.Context, req volume.CreateRequest) (o order,
 		func() (err error) { spec.Encrypted, spec.KMSKey, err = b.encryption(values); return err },
 		func() (err error) { from.layout, err = layoutTag(req, values, from.layout, o.context); return err },
 		func() (err error) { spec.Tags, err = b.tags(values, TagVolumeName, req.Name, from.layout); return err },
+		func() error { tagFormat(req, o.context, spec.Tags); return nil },
 	} {
 		if err := step(); err != nil {
 			return o, fault.Wrap(opCreate, req.Name, asInvalid(err))

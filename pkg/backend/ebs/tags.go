@@ -18,6 +18,7 @@ const (
 	TagCluster      = backend.TagCluster
 	TagHolder       = backend.TagHolder
 	TagLayout       = "diskbridge.io/layout" // blank, bosh, raw or unknown
+	TagFormat       = "diskbridge.io/format" // the format options of the request that made it, or "default"
 	TagAdopted      = backend.TagAdopted
 	TagVolumeName   = backend.TagVolumeName
 	TagSnapshotName = backend.TagSnapshotName
