@@ -34,7 +34,10 @@ type disk struct {
 	asked    int64  // GiB
 	min, max int64  // GiB it may have
 	on       [nodes]sure
-	ending   bool // its deletion was asked for and not answered with OK
+	ending   bool      // its deletion was asked for and not answered with OK
+	tags     []string  // values that the tag walk may have
+	iops     []int32   // of a shared volume, that it may have
+	changed  time.Time // when tags or iops were last asked for
 	pin      pin
 }
 
@@ -74,12 +77,13 @@ type lane struct {
 	made    int // names
 	disk    *disk
 	shots   [slots]*shot
+	twin    *twin
 	dead    []string // ids of what was deleted
 	history []string
 }
 
 func newLane(w *world, number int) *lane {
-	l := &lane{world: w, number: number, disk: &disk{}}
+	l := &lane{world: w, number: number, disk: &disk{}, twin: &twin{}}
 	for i := range l.shots {
 		l.shots[i] = &shot{}
 	}
@@ -89,7 +93,7 @@ func newLane(w *world, number int) *lane {
 func (l *lane) wrong(format string, args ...any) {
 	from := max(0, len(l.history)-14)
 	l.fail(fmt.Sprintf("lane %d: ", l.number) + fmt.Sprintf(format, args...) +
-		fmt.Sprintf("\n  model: %v\n  %v\n  %v\n  before:\n    ", l.disk, l.shots[0], l.shots[1]) +
+		fmt.Sprintf("\n  model: %v\n  %v\n  %v\n  %v\n  before:\n    ", l.disk, l.shots[0], l.shots[1], l.twin) +
 		strings.Join(l.history[from:], "\n    "))
 }
 
@@ -144,7 +148,8 @@ func (l *lane) legal(s step) step {
 	case s.verb == createOther && d.there != yes:
 		s = alone(create)
 	}
-	if d.id == "" && s.verb != create && s.verb != list && s.verb != removeSnapshot && s.verb != snapshot {
+	s, needsNoVolume := l.legalTwin(s)
+	if d.id == "" && !needsNoVolume && s.verb != create && s.verb != list && s.verb != removeSnapshot && s.verb != snapshot {
 		s = alone(create)
 	}
 	if s.verb == snapshot && d.id == "" && shot.there == no {
@@ -157,15 +162,23 @@ func (l *lane) legal(s step) step {
 func (l *lane) begin(s step) {
 	d, source := l.disk, l.shots[s.slot]
 	if s.verb == create && d.there == no {
-		next := &disk{name: d.name, reused: true, asked: s.grow, pin: d.pin}
+		size := s.grow
+		if l.shared() {
+			size += 4 // GiB, the least of io2
+		}
+		next := &disk{name: d.name, reused: true, asked: size, pin: d.pin}
 		if !s.flag || d.name == "" {
 			l.made++
-			next = &disk{name: fmt.Sprintf("walk-%d-%d", l.number, l.made), asked: s.grow}
+			next = &disk{name: fmt.Sprintf("walk-%d-%d", l.number, l.made), asked: size}
 		}
 		if !s.flag && source.there == yes && !source.ending {
-			next.source, next.asked = source.id, source.size+s.grow
+			next.source, next.asked = source.id, source.size+size
 		}
 		l.disk = next
+	}
+	if s.verb == clone && l.twin.there == no {
+		l.made++
+		l.twin = &twin{name: fmt.Sprintf("walk-%d-clone-%d", l.number, l.made), source: d.id, asked: d.max}
 	}
 	if s.verb == snapshot && source.there == no {
 		l.made++
@@ -204,13 +217,6 @@ func (o outcome) String() string {
 	return text
 }
 
-func capability() *csi.VolumeCapability {
-	return &csi.VolumeCapability{
-		AccessType: &csi.VolumeCapability_Mount{Mount: &csi.VolumeCapability_MountVolume{FsType: "ext4"}},
-		AccessMode: &csi.VolumeCapability_AccessMode{Mode: csi.VolumeCapability_AccessMode_SINGLE_NODE_WRITER},
-	}
-}
-
 // ask sends the request of a step. It only reads the model.
 func (l *lane) ask(ctx context.Context, s step) outcome {
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -224,7 +230,7 @@ func (l *lane) ask(ctx context.Context, s step) outcome {
 		answer, o.err = c.CreateVolume(ctx, l.createRequest(s))
 		o.id, o.bytes = answer.GetVolume().GetVolumeId(), answer.GetVolume().GetCapacityBytes()
 	case publish:
-		_, o.err = c.ControllerPublishVolume(ctx, &csi.ControllerPublishVolumeRequest{VolumeId: d.id, NodeId: l.node(s.node), VolumeCapability: capability()})
+		_, o.err = c.ControllerPublishVolume(ctx, &csi.ControllerPublishVolumeRequest{VolumeId: d.id, NodeId: l.node(s.node), VolumeCapability: l.capability()})
 	case unpublish:
 		_, o.err = c.ControllerUnpublishVolume(ctx, &csi.ControllerUnpublishVolumeRequest{VolumeId: d.id, NodeId: l.node(s.node)})
 	case unpublishAll:
@@ -236,6 +242,13 @@ func (l *lane) ask(ctx context.Context, s step) outcome {
 			VolumeId: d.id, CapacityRange: &csi.CapacityRange{RequiredBytes: o.want * gib},
 		})
 		o.bytes = answer.GetCapacityBytes()
+	case modify:
+		_, _, mutable := l.attributes(s)
+		_, o.err = c.ControllerModifyVolume(ctx, &csi.ControllerModifyVolumeRequest{VolumeId: d.id, MutableParameters: mutable})
+	case clone:
+		l.askClone(ctx, c, &o)
+	case removeClone:
+		_, o.err = c.DeleteVolume(ctx, &csi.DeleteVolumeRequest{VolumeId: l.twin.id})
 	case remove:
 		_, o.err = c.DeleteVolume(ctx, &csi.DeleteVolumeRequest{VolumeId: d.id})
 	case snapshot:
@@ -259,16 +272,21 @@ func (l *lane) createRequest(s step) *csi.CreateVolumeRequest {
 	if s.verb == createOther {
 		size = l.disk.max + 50
 	}
-	req := &csi.CreateVolumeRequest{
-		Name: l.disk.name, CapacityRange: &csi.CapacityRange{RequiredBytes: size * gib}, VolumeCapabilities: []*csi.VolumeCapability{capability()},
-		AccessibilityRequirements: &csi.TopologyRequirement{Requisite: []*csi.Topology{
-			{Segments: map[string]string{"topology.kubernetes.io/zone": l.emulator.Instances[0].Zone}},
-		}},
-	}
+	req := l.newRequest(l.disk.name, size)
 	if l.disk.source != "" {
 		req.VolumeContentSource = &csi.VolumeContentSource{Type: &csi.VolumeContentSource_Snapshot{
 			Snapshot: &csi.VolumeContentSource_SnapshotSource{SnapshotId: l.disk.source},
 		}}
 	}
 	return req
+}
+
+func (l *lane) newRequest(name string, size int64) *csi.CreateVolumeRequest {
+	return &csi.CreateVolumeRequest{
+		Name: name, CapacityRange: &csi.CapacityRange{RequiredBytes: size * gib}, Parameters: l.parameters(),
+		VolumeCapabilities: []*csi.VolumeCapability{l.capability()},
+		AccessibilityRequirements: &csi.TopologyRequirement{Requisite: []*csi.Topology{
+			{Segments: map[string]string{"topology.kubernetes.io/zone": l.emulator.Instances[0].Zone}},
+		}},
+	}
 }

@@ -33,7 +33,7 @@ func (l *lane) judge(outcomes []outcome) {
 		}
 		learn := map[verb]func(outcome){
 			create: l.created, createOther: l.created, publish: l.published, unpublish: l.unpublished, unpublishAll: l.unpublished,
-			expand: l.expanded, remove: l.removed, snapshot: l.snapshotted, removeSnapshot: l.snapshotRemoved,
+			expand: l.expanded, modify: l.modified, clone: l.cloned, removeClone: l.cloneRemoved, remove: l.removed, snapshot: l.snapshotted, removeSnapshot: l.snapshotRemoved,
 		}[o.verb]
 		if learn != nil {
 			learn(o)
@@ -59,13 +59,17 @@ func (l *lane) mayRefuse(o outcome, rival verb) bool {
 
 		{codes.NotFound, publish}:  d.there != yes || rival == remove,
 		{codes.NotFound, expand}:   d.there != yes,
+		{codes.NotFound, modify}:   d.there != yes,
+		{codes.NotFound, clone}:    d.there != yes || d.id != l.twin.source,
 		{codes.NotFound, get}:      d.there != yes,
 		{codes.NotFound, snapshot}: d.there != yes || d.id != l.shots[o.slot].volume,
 
 		// Held by another node, or in no state to be used.
-		{codes.FailedPrecondition, publish}:  held && d.on[o.node] < yes || d.there != yes || rival == publish || rival == remove,
+		{codes.FailedPrecondition, publish}:  held && !l.shared() && d.on[o.node] < yes || d.there != yes || rival == publish || rival == remove,
 		{codes.FailedPrecondition, remove}:   held || rival == publish,
 		{codes.FailedPrecondition, expand}:   d.there != yes,
+		{codes.FailedPrecondition, modify}:   d.there != yes,
+		{codes.FailedPrecondition, clone}:    held || d.there != yes || d.id != l.twin.source, // the source is in use
 		{codes.FailedPrecondition, snapshot}: d.there != yes,
 
 		{codes.ResourceExhausted, publish}: d.on[o.node] < yes, // the node is full
@@ -97,6 +101,7 @@ func (l *lane) madeVolume(o outcome) {
 			l.dead = append(l.dead, d.id)
 		}
 		d.id, d.min, d.max, d.on = o.id, d.asked, d.asked, [nodes]sure{}
+		d.tags, d.iops = []string{""}, []int32{leastIOPS}
 	}
 	d.there, d.ending = yes, false
 	if size := o.bytes / gib; size < d.min || size > d.max {
@@ -108,14 +113,19 @@ func (l *lane) published(o outcome) {
 	d := l.disk
 	elsewhere := slices.Clone(d.on[:])
 	elsewhere[o.node] = no
+	if l.shared() {
+		elsewhere = nil
+	}
 	switch {
 	case o.code == codes.OK && d.there == no:
 		l.wrong("a volume that does not exist was published")
 	case o.code == codes.OK && slices.Contains(elsewhere, yes):
 		l.wrong("a volume was published to a second node")
 	case o.code == codes.OK:
-		d.there, d.on = yes, [nodes]sure{}
-		d.on[o.node] = yes
+		if !l.shared() {
+			d.on = [nodes]sure{}
+		}
+		d.there, d.on[o.node] = yes, yes
 	case transient(o.code) && d.there != no && d.on[o.node] == no && !slices.Contains(elsewhere, yes):
 		d.on[o.node] = maybe
 	}
@@ -228,6 +238,7 @@ func (l *lane) compare(truth harness.Truth) {
 	case mine != nil && d.there == yes:
 		l.compareVolume(*mine)
 	}
+	l.compareTwin(named)
 	l.compareSnapshots(truth)
 }
 
@@ -241,6 +252,7 @@ func (l *lane) compareVolume(v harness.TrueVolume) {
 	if v.SizeGiB < d.min || v.SizeGiB > d.max {
 		l.wrong("%s has %d GiB, and should have %d to %d", v.ID, v.SizeGiB, d.min, d.max)
 	}
+	l.compareAttributes(v)
 	for n, is := range d.on {
 		switch a, on := v.On(l.node(n)); {
 		case is == yes && (!on || a.State != "attached"):

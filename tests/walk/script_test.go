@@ -20,6 +20,9 @@ const (
 	remove         verb = "delete"
 	snapshot       verb = "snapshot"
 	removeSnapshot verb = "delete snapshot"
+	modify         verb = "modify"
+	clone          verb = "clone"
+	removeClone    verb = "delete clone"
 	get            verb = "get"
 	list           verb = "list"
 )
@@ -51,14 +54,14 @@ var weights = []struct {
 	weight int
 }{
 	{create, 14}, {createOther, 2}, {publish, 22}, {unpublish, 16}, {unpublishAll, 4}, {expand, 7},
-	{remove, 10}, {snapshot, 9}, {removeSnapshot, 7}, {get, 5}, {list, 2},
+	{remove, 10}, {snapshot, 9}, {removeSnapshot, 7}, {modify, 8}, {clone, 6}, {removeClone, 3}, {get, 5}, {list, 2},
 }
 
 // rivals are the verbs that a verb is asked beside, of the other process. CreateSnapshot is not among them: EC2 has no
 // idempotency token for it, so two processes that are asked for one new name at the same time can take two snapshots.
 var rivals = map[verb][]verb{
-	create: {create}, publish: {publish, publish, unpublish, remove}, unpublish: {unpublish}, expand: {expand}, remove: {remove},
-	removeSnapshot: {removeSnapshot},
+	create: {create}, publish: {publish, publish, unpublish, remove}, unpublish: {unpublish}, expand: {expand, modify}, modify: {modify, expand},
+	remove: {remove}, removeSnapshot: {removeSnapshot}, clone: {clone}, removeClone: {removeClone},
 }
 
 // script makes the steps of every lane: in all, about total requests.

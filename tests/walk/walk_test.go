@@ -124,6 +124,17 @@ func (l *lane) next(tries int) (s step, left bool) {
 		}
 		return s, true
 	}
+	switch l.twin.there {
+	case yes:
+		s.verb = removeClone
+		return s, true
+	case maybe:
+		s.verb = clone
+		if l.twin.id != "" {
+			s.verb = removeClone
+		}
+		return s, true
+	}
 	d := l.disk
 	switch {
 	case d.there == no:

@@ -233,6 +233,19 @@ func TestMultiAttach(t *testing.T) {
 	}
 }
 
+// TestMultiAttach_ALostReply: EC2 answers the repetition with the volume as it is by then, ready to be used.
+func TestMultiAttach_ALostReply(t *testing.T) {
+	t.Parallel()
+	c := instant(t)
+	c.fault(emulator.Fault{Operation: "CreateVolume", Nth: 1, Effect: "drop-reply"})
+	req := request("v", 10)
+	req.Parameters = map[string]string{"type": "io2", "iops": "1000"}
+	req.Capabilities = []volume.Capability{{Mode: volume.MultiNodeMultiWriter, Block: true}}
+	if v, err := c.backend().Create(t.Context(), req); err != nil || !v.MultiNode {
+		t.Errorf("Create = %+v, %v", v, err)
+	}
+}
+
 func TestCreate_AReadOnlyVolumeNeedsASource(t *testing.T) {
 	t.Parallel()
 	c := instant(t)

@@ -39,12 +39,12 @@ func (c *Client) CreateVolume(ctx context.Context, spec VolumeSpec) (Volume, err
 	if err != nil {
 		return Volume{}, err
 	}
-	return Volume{
-		ID: sdkaws.ToString(out.VolumeId), Zone: sdkaws.ToString(out.AvailabilityZone), State: string(out.State),
-		Type: string(out.VolumeType), SizeGiB: int64(sdkaws.ToInt32(out.Size)), Created: sdkaws.ToTime(out.CreateTime),
-		Encrypted: sdkaws.ToBool(out.Encrypted), KMSKey: sdkaws.ToString(out.KmsKeyId),
-		Snapshot: sdkaws.ToString(out.SnapshotId), Tags: fromTags(out.Tags),
-	}, nil
+	return toVolume(types.Volume{
+		VolumeId: out.VolumeId, AvailabilityZone: out.AvailabilityZone, AvailabilityZoneId: out.AvailabilityZoneId, State: out.State,
+		VolumeType: out.VolumeType, Size: out.Size, Iops: out.Iops, Throughput: out.Throughput, CreateTime: out.CreateTime,
+		Encrypted: out.Encrypted, KmsKeyId: out.KmsKeyId, SnapshotId: out.SnapshotId, SourceVolumeId: out.SourceVolumeId,
+		MultiAttachEnabled: out.MultiAttachEnabled, Attachments: out.Attachments, Tags: out.Tags,
+	}), nil
 }
 
 // CopyVolume asks for a clone of spec.Source, which EC2 makes in the source's zone.
