@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"github.com/diskbridge/diskbridge/cmd/diskbridge/demo"
+	"github.com/diskbridge/diskbridge/cmd/diskbridge/disks"
 	"github.com/diskbridge/diskbridge/pkg/version"
 )
 
@@ -25,11 +26,17 @@ Usage:
 
 Commands:
   demo     take EBS volumes through their whole life on this machine
+  volumes  list the disks that Kubernetes or BOSH holds
+  orphans  list disks and snapshots that a killed BOSH call may have left
+  adopt    give a disk to a BOSH Director or a Kubernetes volume
+  release  take a disk from its holder
+  convert  record that a disk has BOSH's layout
   version  print the version
 
 Examples:
   sudo diskbridge demo
-  diskbridge demo --profile=realistic
+  diskbridge orphans
+  diskbridge release vol-0123456789abcdef0
   diskbridge demo --help
 `
 
@@ -77,6 +84,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case "demo":
 		return runDemo(ctx, args[1:], stdout, stderr)
 	default:
+		for _, c := range disks.Commands() {
+			if c.Name == command {
+				return c.Run(ctx, args[1:], stdout, stderr)
+			}
+		}
 		fmt.Fprintf(stderr, "diskbridge: unknown command %q; see diskbridge --help\n", command)
 		return 2
 	}

@@ -34,8 +34,8 @@ type DiskAttacher interface {
 
 // DiskSnapshotter is a Backend with point-in-time copies for a caller that keeps their ids itself.
 type DiskSnapshotter interface {
-	// SnapshotDisk takes a copy and returns its id.
-	SnapshotDisk(ctx context.Context, req volume.DiskSnapshot) (string, error)
+	// SnapshotDisk takes a copy, whose id is the handle.
+	SnapshotDisk(ctx context.Context, req volume.DiskSnapshot) (volume.Disk, error)
 	// DeleteDiskSnapshot removes a copy; nil where it is proven gone.
 	DeleteDiskSnapshot(ctx context.Context, id string) error
 }

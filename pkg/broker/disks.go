@@ -82,10 +82,10 @@ func (b *Broker) NodeDisks(ctx context.Context, kind volume.Kind, node string) (
 }
 
 // SnapshotDisk takes a copy of a disk.
-func (b *Broker) SnapshotDisk(ctx context.Context, req volume.DiskSnapshot) (string, error) {
+func (b *Broker) SnapshotDisk(ctx context.Context, req volume.DiskSnapshot) (volume.Disk, error) {
 	s, err := role[backend.DiskSnapshotter](b, "snapshot disk", req.Handle)
 	if err != nil {
-		return "", err
+		return volume.Disk{}, err
 	}
 	return s.SnapshotDisk(ctx, req)
 }

@@ -162,10 +162,12 @@ func snapshotDisk(ctx context.Context, c *call) (any, error) {
 			metadata[key] = value
 		}
 	}
-	return c.broker.SnapshotDisk(ctx, volume.DiskSnapshot{
+	s, err := c.broker.SnapshotDisk(ctx, volume.DiskSnapshot{
 		Handle: disk, Description: path(metadata["deployment"], job, index), Tags: metadata, DeviceTag: "device",
 		Complete: c.settings.Own.SnapshotWait == "completed",
 	})
+	note(ctx, s.Notes)
+	return s.Handle, err
 }
 
 // path joins what there is with slashes.

@@ -79,9 +79,9 @@ func (f *fakeDisks) NodeDisks(_ context.Context, node string) ([]string, error) 
 	return []string{"vol-00000001"}, f.err
 }
 
-func (f *fakeDisks) SnapshotDisk(_ context.Context, req volume.DiskSnapshot) (string, error) {
+func (f *fakeDisks) SnapshotDisk(_ context.Context, req volume.DiskSnapshot) (volume.Disk, error) {
 	f.asked = req
-	return "snap-00000001", f.err
+	return volume.Disk{Handle: "snap-00000001"}, f.err
 }
 
 func (f *fakeDisks) DeleteDiskSnapshot(_ context.Context, id string) error {

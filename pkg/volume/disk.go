@@ -18,7 +18,7 @@ type DiskRequest struct {
 	Tags       map[string]string
 }
 
-// Disk is what was made, and what the operator should know about it.
+// Disk is the disk or copy that was made, and what the operator should know about it.
 type Disk struct {
 	Handle string
 	Notes  []string

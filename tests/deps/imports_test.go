@@ -40,10 +40,11 @@ var layers = map[string]layer{
 
 	"pkg/emulator": {ours: []string{"pkg/emulator"}, foreign: []string{aws}, why: "the emulator is an independent judge"},
 
-	"cmd/aws-emulator":   {ours: []string{"pkg/emulator", "pkg/version"}, why: "it wires the emulator"},
-	"cmd/diskbridge":     {ours: []string{"cmd/diskbridge", "pkg/version"}, foreign: []string{csi, grpc}, why: "the demo is a CSI client and sees what Kubernetes sees"},
-	"cmd/diskbridge-csi": {ours: []string{"pkg"}, not: []string{"pkg/cpi", "pkg/emulator"}, foreign: []string{aws, grpc}, why: "it wires one front door"},
-	"cmd/diskbridge-cpi": {ours: []string{"pkg"}, not: []string{"pkg/csi", "pkg/mount", "pkg/emulator"}, foreign: []string{aws}, why: "it wires the other front door"},
+	"cmd/aws-emulator":     {ours: []string{"pkg/emulator", "pkg/version"}, why: "it wires the emulator"},
+	"cmd/diskbridge":       {ours: []string{"cmd/diskbridge", "pkg/version"}, foreign: []string{csi, grpc}, why: "the demo is a CSI client and sees what Kubernetes sees"},
+	"cmd/diskbridge/disks": {ours: []string{"pkg"}, not: []string{"pkg/cpi", "pkg/csi", "pkg/mount", "pkg/emulator"}, why: "it is the engine in an operator's hands"},
+	"cmd/diskbridge-csi":   {ours: []string{"pkg"}, not: []string{"pkg/cpi", "pkg/emulator"}, foreign: []string{aws, grpc}, why: "it wires one front door"},
+	"cmd/diskbridge-cpi":   {ours: []string{"pkg"}, not: []string{"pkg/csi", "pkg/mount", "pkg/emulator"}, foreign: []string{aws}, why: "it wires the other front door"},
 
 	"tests/bench":       {ours: []string{"cmd/diskbridge/sandbox", "pkg/emulator"}, foreign: []string{aws, csi, grpc}, why: "it measures any driver from outside"},
 	"tests/conformance": {ours: []string{"cmd/diskbridge/sandbox", "pkg/emulator"}, foreign: []string{aws}, why: "it judges the emulator by AWS's own client"},

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -35,7 +37,7 @@ func TestScripts(t *testing.T) {
 			}
 			return harness.IsRoot(), nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status, "emulator": emulatorFor(t), "fill": fill, "remember": remember},
 	})
 }
 
@@ -51,4 +53,41 @@ func status(ts *testscript.TestScript, negated bool, args []string) {
 	if !errors.As(err, &exit) || exit.ExitCode() != want {
 		ts.Fatalf("want exit status %d, got %v", want, err)
 	}
+}
+
+// emulatorFor makes the command that starts an emulator and sets ENDPOINT, VM1 and VM2, and what the operator's own tools
+// read: emulator --profile=instant
+func emulatorFor(t *testing.T) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, _ bool, args []string) {
+		e := harness.Emulator(t, harness.Dir(t), append([]string{"--instances=2", "--zones=us-east-1a"}, args...)...)
+		ts.Setenv("ENDPOINT", e.Endpoint)
+		ts.Setenv("VM1", e.Instances[0].ID)
+		ts.Setenv("VM2", e.Instances[1].ID)
+		for _, pair := range e.CloudEnv() {
+			key, value, _ := strings.Cut(pair, "=")
+			ts.Setenv(key, value)
+		}
+	}
+}
+
+// fill replaces ${NAME} in files: fill a.json b.json
+func fill(ts *testscript.TestScript, _ bool, files []string) {
+	for _, file := range files {
+		path := ts.MkAbs(file)
+		text, err := os.ReadFile(path)
+		ts.Check(err)
+		ts.Check(os.WriteFile(path, []byte(os.Expand(string(text), ts.Getenv)), 0o600))
+	}
+}
+
+// remember sets a variable to what a pattern finds in the last output: remember DISK vol-[0-9a-f]+
+func remember(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: remember NAME PATTERN")
+	}
+	found := regexp.MustCompile(args[1]).FindString(ts.ReadFile("stdout"))
+	if found == "" {
+		ts.Fatalf("%s is not in the output", args[1])
+	}
+	ts.Setenv(args[0], found)
 }

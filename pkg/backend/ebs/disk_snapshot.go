@@ -16,10 +16,10 @@ import (
 const opSnapshotDisk = "snapshot disk"
 
 // SnapshotDisk takes a snapshot. EC2 has no token for it, so a random tag finds the one whose answer was lost.
-func (d *Disks) SnapshotDisk(ctx context.Context, req volume.DiskSnapshot) (string, error) {
+func (d *Disks) SnapshotDisk(ctx context.Context, req volume.DiskSnapshot) (volume.Disk, error) {
 	v, err := d.volume(ctx, opSnapshotDisk, req.Handle)
 	if err != nil {
-		return "", err
+		return volume.Disk{}, err
 	}
 	tags := map[string]string{}
 	for key, value := range req.Tags {
@@ -40,20 +40,21 @@ func (d *Disks) SnapshotDisk(ctx context.Context, req volume.DiskSnapshot) (stri
 	})
 	s, err := d.takeOnce(ctx, v.ID, description, tags)
 	if err != nil {
-		return "", err
+		return volume.Disk{}, err
 	}
 	if req.Complete {
 		if err := d.awaitCompleted(ctx, s); err != nil {
-			return "", err
+			return volume.Disk{}, err
 		}
 	}
+	out := volume.Disk{Handle: s.ID}
 	err = end(ctx, opSnapshotDisk, d.aSnapshot(s.ID), func(ctx context.Context, id string) error {
 		return d.api.DeleteTags(ctx, id, []string{TagUnconfirmed})
 	})
-	if err != nil && !fault.Is(err, fault.Unavailable) {
-		return "", err
+	if err != nil {
+		out.Notes = append(out.Notes, fmt.Sprintf("snapshot %s is taken; its tag %s stays: %v", s.ID, TagUnconfirmed, err))
 	}
-	return s.ID, nil
+	return out, nil
 }
 
 // takeOnce asks for the snapshot, and looks for it by its tag where the answer is lost.

@@ -389,11 +389,11 @@ func TestDisks_Snapshots(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, found := range c.State().Snapshots {
-			if found.ID == s {
-				return emulatorSnapshot{s, found.Tags}
+			if found.ID == s.Handle {
+				return emulatorSnapshot{s.Handle, found.Tags}
 			}
 		}
-		t.Fatalf("%s is not there", s)
+		t.Fatalf("%s is not there", s.Handle)
 		return emulatorSnapshot{}
 	}
 	one := snapshot()

@@ -1,0 +1,108 @@
+package ebs_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/diskbridge/diskbridge/pkg/backend/ebs"
+	"github.com/diskbridge/diskbridge/pkg/emulator"
+	"github.com/diskbridge/diskbridge/pkg/fault"
+	"github.com/diskbridge/diskbridge/pkg/volume"
+)
+
+// TestKeeper_ADiskChangesHands from Kubernetes to BOSH and back.
+func TestKeeper_ADiskChangesHands(t *testing.T) {
+	t.Parallel()
+	c := instant(t)
+	k := ebs.NewKeeper(c.client())
+	pvc := request("pvc-1", 1)
+	pvc.Parameters = map[string]string{"layout": "bosh"}
+	v, err := c.backend().Create(t.Context(), pvc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := v.Handle
+	if err := k.Adopt(t.Context(), id, "bosh:"+director); !fault.Is(err, fault.InUse) || !strings.Contains(err.Error(), "diskbridge release "+id) {
+		t.Errorf("adopted from Kubernetes: %v", err)
+	}
+	for _, step := range []error{k.Release(t.Context(), id), k.Release(t.Context(), id), k.Adopt(t.Context(), id, "bosh:"+director)} {
+		if step != nil {
+			t.Fatal(step)
+		}
+	}
+	if _, err := c.disks().AttachDisk(t.Context(), id, c.node(0)); err != nil {
+		t.Errorf("BOSH: %v", err)
+	}
+	if err := k.Release(t.Context(), id); !fault.Is(err, fault.InUse) || !strings.Contains(err.Error(), c.node(0)) {
+		t.Errorf("released while it is attached: %v", err)
+	}
+	if err := c.disks().DetachDisk(t.Context(), id, c.node(0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Adopt(t.Context(), id, "kubernetes:"+cluster+"/pv-1"); !fault.Is(err, fault.InUse) {
+		t.Errorf("adopted from BOSH: %v", err)
+	}
+	for _, step := range []error{k.Release(t.Context(), id), k.Adopt(t.Context(), id, "kubernetes:"+cluster+"/pv-1")} {
+		if step != nil {
+			t.Fatal(step)
+		}
+	}
+	if _, err := c.backend().Publish(t.Context(), volume.PublishRequest{Handle: id, Node: c.node(0), Capability: writer}); err != nil {
+		t.Errorf("Kubernetes: %v", err)
+	}
+	if list, err := k.Volumes(t.Context(), false); err != nil || len(list) != 1 || list[0].Holder != "kubernetes:"+cluster+"/pv-1" || list[0].Layout != "bosh" {
+		t.Errorf("volumes: %v, %v", list, err)
+	}
+	for _, holder := range []string{"", "me", "bosh:", "bosh:a b", "kubernetes:x", "kubernetes:/y"} {
+		if err := k.Adopt(t.Context(), id, holder); !fault.Is(err, fault.Invalid) {
+			t.Errorf("holder %q: %v", holder, err)
+		}
+	}
+}
+
+func TestKeeper_Convert(t *testing.T) {
+	t.Parallel()
+	c := instant(t)
+	k := ebs.NewKeeper(c.client())
+	for tags, want := range map[string]fault.Kind{"": -1, "unknown": -1, "bosh": -1, "raw": fault.InUse, "blank": fault.InUse} {
+		id := c.foreign(map[string]string{ebs.TagLayout: tags})
+		err := k.Convert(t.Context(), id, "bosh")
+		if want < 0 && (err != nil || c.disk(t, id).tags[ebs.TagLayout] != "bosh") || want >= 0 && !fault.Is(err, want) {
+			t.Errorf("layout %q: %v, tags %v", tags, err, c.disk(t, id).tags)
+		}
+	}
+	if err := k.Convert(t.Context(), c.foreign(nil), "raw"); !fault.Is(err, fault.Invalid) {
+		t.Errorf("to raw: %v", err)
+	}
+}
+
+func TestKeeper_Orphans(t *testing.T) {
+	t.Parallel()
+	c := instant(t)
+	k := ebs.NewKeeper(c.client())
+	c.create(t, volume.DiskRequest{Node: c.node(0)}) // never attached
+	attached := c.create(t, volume.DiskRequest{Node: c.node(0)})
+	if _, err := c.disks().AttachDisk(t.Context(), attached, c.node(0)); err != nil {
+		t.Fatal(err)
+	}
+	c.fault(emulator.Fault{Operation: "DeleteTags", Effect: "refuse", Code: "UnauthorizedOperation"})
+	left := c.create(t, volume.DiskRequest{Node: c.node(0)})
+	if s, err := c.disks().SnapshotDisk(t.Context(), volume.DiskSnapshot{Handle: attached}); err != nil || len(s.Notes) != 1 {
+		t.Errorf("a snapshot that cannot be confirmed: %+v, %v", s, err)
+	}
+	c.ClearFaults()
+	list, err := k.Orphans(t.Context())
+	why := map[string]int{}
+	for _, r := range list {
+		why[r.Why]++
+		if r.ID == attached {
+			t.Errorf("an attached disk is listed: %v", r)
+		}
+	}
+	if err != nil || len(list) != 3 || why["never attached"] != 1 || why["unconfirmed: create_disk did not answer"] != 1 || why["unconfirmed: snapshot_disk did not answer"] != 1 {
+		t.Errorf("%v, %v; %s has no answer", list, err, left)
+	}
+	if _, err := c.disks().AttachDisk(t.Context(), left, c.node(0)); err != nil || c.disk(t, left).tags[ebs.TagUnconfirmed] != "" {
+		t.Errorf("a disk that is used is no orphan: %v, %v", err, c.disk(t, left).tags)
+	}
+}
