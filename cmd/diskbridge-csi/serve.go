@@ -13,9 +13,11 @@ import (
 
 	"github.com/diskbridge/diskbridge/pkg/backend"
 	"github.com/diskbridge/diskbridge/pkg/backend/ebs"
+	"github.com/diskbridge/diskbridge/pkg/backend/efs"
 	"github.com/diskbridge/diskbridge/pkg/broker"
 	"github.com/diskbridge/diskbridge/pkg/cloud/aws"
 	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
+	cloudefs "github.com/diskbridge/diskbridge/pkg/cloud/efs"
 	"github.com/diskbridge/diskbridge/pkg/config"
 	"github.com/diskbridge/diskbridge/pkg/csi"
 	"github.com/diskbridge/diskbridge/pkg/kube"
@@ -107,26 +109,36 @@ func (p *plugin) openCloud(ctx context.Context) (closeCloud func(), err error) {
 	if err := p.openSession(ctx); err != nil {
 		return nil, err
 	}
-	client := ec2.New(p.session.Config(), ec2.Options{AbsenceInterval: s.AbsenceInterval, Recorder: p.metrics})
+	for k, v := range s.OwnerTags {
+		for _, kind := range s.Kinds {
+			if err := p.owner(kind).CheckTag(k, v); err != nil {
+				return nil, fmt.Errorf("--tags: %w", err)
+			}
+		}
+	}
+	network := ec2.New(p.session.Config(), ec2.Options{AbsenceInterval: s.AbsenceInterval, Recorder: p.metrics})
+	files := cloudefs.New(p.session.Config(), cloudefs.Options{AbsenceInterval: s.AbsenceInterval, Recorder: p.metrics})
 	backends := map[volume.Kind]backend.Backend{}
 	for _, kind := range s.Kinds {
-		owner := backend.Owner{Driver: kind.Driver, Cluster: s.ClusterID, Tags: s.OwnerTags}
-		if kind.Name == volume.EBS {
-			for k, v := range s.OwnerTags {
-				if err := owner.CheckTag(k, v); err != nil {
-					client.Close()
-					return nil, fmt.Errorf("--tags: %w", err)
-				}
-			}
-			disks := ebs.New(client, ebs.Options{
-				Owner: owner, Encrypted: s.DefaultEncrypted, KMSKey: s.DefaultKMSKeyID, Zone: s.Zone,
+		switch kind.Name {
+		case volume.EBS:
+			disks := ebs.New(network, ebs.Options{
+				Owner: p.owner(kind), Encrypted: s.DefaultEncrypted, KMSKey: s.DefaultKMSKeyID, Zone: s.Zone,
 			})
 			p.metrics.WatchDetaches(kind.Driver, disks.PendingDetaches)
 			backends[kind.Name] = disks
+		case volume.EFS:
+			backends[kind.Name] = efs.New(files, network, efs.Options{Owner: p.owner(kind), KMSKey: s.DefaultKMSKeyID})
+		case volume.S3: // none is registered
 		}
 	}
 	p.broker = broker.New(backends)
-	return client.Close, nil
+	return func() { files.Close(); network.Close() }, nil
+}
+
+// owner is who we are to the volumes of a kind.
+func (p *plugin) owner(kind backend.Kind) backend.Owner {
+	return backend.Owner{Driver: kind.Driver, Cluster: p.settings.ClusterID, Tags: p.settings.OwnerTags}
 }
 
 // openSession loads the configuration for AWS. The SDK's own sources know no region on a machine whose role gives the
@@ -163,7 +175,7 @@ func (p *plugin) server(ctx context.Context, kind backend.Kind) *csi.Server {
 		Socket: filepath.Join(s.SocketDir, kind.Driver, "csi.sock"),
 	}
 	if s.Mode.Controller() {
-		controller := &csi.Controller{Kind: kind.Name, Broker: p.broker, Driver: kind.Driver}
+		controller := &csi.Controller{Kind: kind, Broker: p.broker, Driver: kind.Driver}
 		if p.events != nil {
 			controller.Events = p.events
 		}

@@ -36,6 +36,11 @@ type Publisher interface {
 	Unpublish(ctx context.Context, handle, node string) error
 }
 
+// Together is a Publisher that may serve several nodes for one volume at the same time.
+type Together interface {
+	PublishesTogether()
+}
+
 // Expander is a Backend whose volumes grow.
 type Expander interface {
 	// Expand grows a volume into the range and returns its size in bytes, which is
@@ -81,8 +86,14 @@ type Kind struct {
 	// ZoneKeys are the further topology keys of drivers that a kind can stand in for, by
 	// driver name: volumes that such a driver made ask for them.
 	ZoneKeys map[string][]string
-	// Zonal says that volumes are reachable from one zone only.
+	// Zonal says that there are volumes that are reachable from one zone only.
 	Zonal bool
+	// PublishedNodes says that a volume tells which nodes hold it.
+	PublishedNodes bool
+	// Clones says that a volume can be made from another one.
+	Clones bool
+	// NodeGrows says that the node has to grow a volume's file system after Expand.
+	NodeGrows bool
 }
 
 // Registry is the set of kinds that a program serves, in a fixed order.

@@ -72,7 +72,11 @@ func (b *Broker) Publish(ctx context.Context, req volume.PublishRequest) (map[st
 	if err != nil {
 		return nil, err
 	}
-	return locked(b, "publish", req.Handle, func() (map[string]string, error) { return p.Publish(ctx, req) })
+	publish := func() (map[string]string, error) { return p.Publish(ctx, req) }
+	if _, ok := p.(backend.Together); ok { // nodes exclude only themselves, and a deletion
+		return shared(b, "publish on "+req.Node, req.Handle, publish)
+	}
+	return locked(b, "publish", req.Handle, publish)
 }
 
 // Unpublish ends it; an empty node means every node.
@@ -81,7 +85,12 @@ func (b *Broker) Unpublish(ctx context.Context, handle, node string) error {
 	if err != nil {
 		return err
 	}
-	_, err = locked(b, "unpublish", handle, func() (struct{}, error) { return struct{}{}, p.Unpublish(ctx, handle, node) })
+	unpublish := func() (struct{}, error) { return struct{}{}, p.Unpublish(ctx, handle, node) }
+	if _, ok := p.(backend.Together); ok {
+		_, err = shared(b, "unpublish from "+node, handle, unpublish)
+		return err
+	}
+	_, err = locked(b, "unpublish", handle, unpublish)
 	return err
 }
 

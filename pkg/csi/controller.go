@@ -6,6 +6,7 @@ import (
 	csipb "github.com/container-storage-interface/spec/lib/go/csi"
 	"k8s.io/klog/v2"
 
+	"github.com/diskbridge/diskbridge/pkg/backend"
 	"github.com/diskbridge/diskbridge/pkg/broker"
 	"github.com/diskbridge/diskbridge/pkg/fault"
 	"github.com/diskbridge/diskbridge/pkg/volume"
@@ -15,7 +16,7 @@ import (
 type Controller struct {
 	csipb.UnimplementedControllerServer
 
-	Kind   volume.Kind
+	Kind   backend.Kind
 	Broker *broker.Broker
 	Driver string // name, for events
 	Events Events // nil: nobody reads events
@@ -31,25 +32,35 @@ const reasonKept = "VolumeKept"
 
 var _ csipb.ControllerServer = (*Controller)(nil)
 
-// controllerRPCs are the announced capabilities.
-var controllerRPCs = []csipb.ControllerServiceCapability_RPC_Type{
-	csipb.ControllerServiceCapability_RPC_CREATE_DELETE_VOLUME,
-	csipb.ControllerServiceCapability_RPC_PUBLISH_UNPUBLISH_VOLUME,
-	csipb.ControllerServiceCapability_RPC_LIST_VOLUMES,
-	csipb.ControllerServiceCapability_RPC_LIST_VOLUMES_PUBLISHED_NODES,
-	csipb.ControllerServiceCapability_RPC_GET_VOLUME,
-	csipb.ControllerServiceCapability_RPC_CREATE_DELETE_SNAPSHOT,
-	csipb.ControllerServiceCapability_RPC_LIST_SNAPSHOTS,
-	csipb.ControllerServiceCapability_RPC_EXPAND_VOLUME,
-	csipb.ControllerServiceCapability_RPC_MODIFY_VOLUME,
-	csipb.ControllerServiceCapability_RPC_CLONE_VOLUME,
-	csipb.ControllerServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER,
+// rpcs are the capabilities that volumes of the kind have.
+func (s *Controller) rpcs() []csipb.ControllerServiceCapability_RPC_Type {
+	out := []csipb.ControllerServiceCapability_RPC_Type{
+		csipb.ControllerServiceCapability_RPC_CREATE_DELETE_VOLUME,
+		csipb.ControllerServiceCapability_RPC_PUBLISH_UNPUBLISH_VOLUME,
+		csipb.ControllerServiceCapability_RPC_LIST_VOLUMES,
+		csipb.ControllerServiceCapability_RPC_GET_VOLUME,
+		csipb.ControllerServiceCapability_RPC_EXPAND_VOLUME,
+		csipb.ControllerServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER,
+	}
+	if s.Kind.PublishedNodes {
+		out = append(out, csipb.ControllerServiceCapability_RPC_LIST_VOLUMES_PUBLISHED_NODES)
+	}
+	if s.Kind.SnapshotParameters != nil {
+		out = append(out, csipb.ControllerServiceCapability_RPC_CREATE_DELETE_SNAPSHOT, csipb.ControllerServiceCapability_RPC_LIST_SNAPSHOTS)
+	}
+	if s.Kind.MutableParameters != nil {
+		out = append(out, csipb.ControllerServiceCapability_RPC_MODIFY_VOLUME)
+	}
+	if s.Kind.Clones {
+		out = append(out, csipb.ControllerServiceCapability_RPC_CLONE_VOLUME)
+	}
+	return out
 }
 
 // ControllerGetCapabilities answers what is implemented.
 func (s *Controller) ControllerGetCapabilities(context.Context, *csipb.ControllerGetCapabilitiesRequest) (*csipb.ControllerGetCapabilitiesResponse, error) {
 	out := &csipb.ControllerGetCapabilitiesResponse{}
-	for _, t := range controllerRPCs {
+	for _, t := range s.rpcs() {
 		out.Capabilities = append(out.Capabilities, &csipb.ControllerServiceCapability{
 			Type: &csipb.ControllerServiceCapability_Rpc{Rpc: &csipb.ControllerServiceCapability_RPC{Type: t}},
 		})
@@ -65,7 +76,7 @@ func (s *Controller) CreateVolume(ctx context.Context, r *csipb.CreateVolumeRequ
 	if err := first(checkString("name", r.GetName()), capErr, srcErr, checkMap("parameters", r.GetParameters()), checkMap("mutable_parameters", r.GetMutableParameters())); err != nil {
 		return nil, invalid(op, "%v", err)
 	}
-	v, err := s.Broker.Create(ctx, s.Kind, volume.CreateRequest{
+	v, err := s.Broker.Create(ctx, s.Kind.Name, volume.CreateRequest{
 		Name: r.GetName(), Range: toRange(r.GetCapacityRange()), Capabilities: capabilities,
 		Parameters: r.GetParameters(), MutableParameters: r.GetMutableParameters(), Source: source, Topology: toRequirement(r.GetAccessibilityRequirements()),
 	})
@@ -136,7 +147,7 @@ func (s *Controller) ValidateVolumeCapabilities(ctx context.Context, r *csipb.Va
 		if c.Mode.MultiNode() && !v.MultiNode {
 			return &csipb.ValidateVolumeCapabilitiesResponse{Message: "the volume cannot be attached to several nodes"}, nil
 		}
-		if err := s.Broker.Supports(s.Kind, c); err != nil {
+		if err := s.Broker.Supports(s.Kind.Name, c); err != nil {
 			return &csipb.ValidateVolumeCapabilitiesResponse{Message: err.Error()}, nil //nolint:nilerr // the message is the answer
 		}
 	}
@@ -150,7 +161,7 @@ func (s *Controller) ListVolumes(ctx context.Context, r *csipb.ListVolumesReques
 	if r.GetMaxEntries() < 0 {
 		return nil, invalid("list volumes", "max_entries must not be negative")
 	}
-	list, next, err := s.Broker.List(ctx, s.Kind, volume.Page{Max: int(r.GetMaxEntries()), Token: r.GetStartingToken()})
+	list, next, err := s.Broker.List(ctx, s.Kind.Name, volume.Page{Max: int(r.GetMaxEntries()), Token: r.GetStartingToken()})
 	if err != nil {
 		return nil, err
 	}
@@ -190,7 +201,7 @@ func (s *Controller) ControllerExpandVolume(ctx context.Context, r *csipb.Contro
 		return nil, err
 	}
 	return &csipb.ControllerExpandVolumeResponse{
-		CapacityBytes: size, NodeExpansionRequired: r.GetVolumeCapability().GetBlock() == nil,
+		CapacityBytes: size, NodeExpansionRequired: s.Kind.NodeGrows && r.GetVolumeCapability().GetBlock() == nil,
 	}, nil
 }
 

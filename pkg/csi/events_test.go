@@ -31,7 +31,7 @@ func TestController_WarnsOfWhatItKept(t *testing.T) {
 		"BOSH made it": {"d vol-0123456789abcdef0 VolumeKept: volume vol-0123456789abcdef0 was not deleted in AWS: BOSH made it"},
 	} {
 		var got events
-		s := &Controller{Kind: volume.EBS, Driver: "d", Events: &got, Broker: broker.New(map[volume.Kind]backend.Backend{volume.EBS: keeper{kept: kept}})}
+		s := &Controller{Kind: backend.Kind{Name: volume.EBS}, Driver: "d", Events: &got, Broker: broker.New(map[volume.Kind]backend.Backend{volume.EBS: keeper{kept: kept}})}
 		request := &csipb.DeleteVolumeRequest{VolumeId: "vol-0123456789abcdef0"}
 		if _, err := s.DeleteVolume(t.Context(), request); err != nil {
 			t.Fatal(err)

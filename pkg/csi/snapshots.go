@@ -26,7 +26,7 @@ func (s *Controller) DeleteSnapshot(ctx context.Context, r *csipb.DeleteSnapshot
 	if err := checkString("snapshot_id", r.GetSnapshotId()); err != nil {
 		return nil, invalid("delete snapshot", "%v", err)
 	}
-	if err := s.Broker.DeleteSnapshot(ctx, s.Kind, r.GetSnapshotId()); err != nil && !fault.Is(err, fault.NotFound) {
+	if err := s.Broker.DeleteSnapshot(ctx, s.Kind.Name, r.GetSnapshotId()); err != nil && !fault.Is(err, fault.NotFound) {
 		return nil, err
 	}
 	return &csipb.DeleteSnapshotResponse{}, nil
@@ -37,7 +37,7 @@ func (s *Controller) ListSnapshots(ctx context.Context, r *csipb.ListSnapshotsRe
 	if r.GetMaxEntries() < 0 {
 		return nil, invalid("list snapshots", "max_entries must not be negative")
 	}
-	list, next, err := s.Broker.ListSnapshots(ctx, s.Kind,
+	list, next, err := s.Broker.ListSnapshots(ctx, s.Kind.Name,
 		volume.SnapshotFilter{ID: r.GetSnapshotId(), Source: r.GetSourceVolumeId()},
 		volume.Page{Max: int(r.GetMaxEntries()), Token: r.GetStartingToken()})
 	if err != nil {

@@ -52,6 +52,7 @@ type FileSystemState struct {
 	ID           string             `json:"id"`
 	Token        string             `json:"token"`
 	State        string             `json:"state"`
+	Throughput   string             `json:"throughput"` // mode
 	Backup       string             `json:"backup,omitempty"`
 	Lifecycle    int                `json:"lifecycle,omitempty"` // number of policies
 	Tags         map[string]string  `json:"tags"`
@@ -113,7 +114,7 @@ func (s *Server) fileStates() (systems []FileSystemState, points []AccessPointSt
 		targets[m.FileSystem] = append(targets[m.FileSystem], MountTargetState{m.ID, m.State, m.Zone, m.Subnet, m.IP})
 	}
 	for _, f := range s.store.FileSystems.All(store.Truth) {
-		systems = append(systems, FileSystemState{f.ID, f.Token, f.State, f.Backup, len(f.Lifecycle), f.Tags, targets[f.ID]})
+		systems = append(systems, FileSystemState{f.ID, f.Token, f.State, f.ThroughputMode, f.Backup, len(f.Lifecycle), f.Tags, targets[f.ID]})
 	}
 	for _, a := range s.store.AccessPoints.All(store.Truth) {
 		points = append(points, AccessPointState{a.ID, a.FileSystem, a.State, a.Root.Path, a.Tags})

@@ -79,7 +79,7 @@ func (t *target) start(ctx context.Context, set settings, dir string, seed int) 
 		*side = newAWSSide(e.Endpoint)
 	}
 	env = append(env, (&sandbox.Emulator{Endpoint: t.aws.control.Endpoint}).CloudEnv()...)
-	d, err := sandbox.StartDriver(ctx, set.bin, "controller", filepath.Join(dir, "csi"), env)
+	d, err := sandbox.StartDriver(ctx, set.bin, sandbox.EBSDriver, "controller", filepath.Join(dir, "csi"), env)
 	if err != nil {
 		return err
 	}

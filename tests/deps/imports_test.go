@@ -26,6 +26,8 @@ var layers = map[string]layer{
 	"pkg/backend/all":         {ours: []string{"pkg/backend", "pkg/cloud", "pkg/config", "pkg/fault", "pkg/volume"}, why: "it only lists the kinds"},
 	"pkg/backend/ebs":         {ours: []string{"pkg/backend", "pkg/cloud", "pkg/fault", "pkg/limits", "pkg/volume"}, why: "a kind knows its cloud, no other kind and no front door"},
 
+	"pkg/backend/efs": {ours: []string{"pkg/backend", "pkg/cloud", "pkg/fault", "pkg/volume"}, why: "a kind knows its cloud, no other kind and no front door"},
+
 	"pkg/cloud":   {ours: []string{"pkg/cloud", "pkg/fault"}, foreign: []string{aws}, why: "a client does not know who uses it"},
 	"pkg/config":  {ours: []string{"pkg/backend", "pkg/fault", "pkg/volume"}, why: "settings are data about declared kinds"},
 	"pkg/observe": {ours: []string{"pkg/fault", "pkg/version"}, foreign: []string{grpc}, why: "it sees kinds of failure, not what failed"},

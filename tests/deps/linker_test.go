@@ -36,7 +36,7 @@ func TestLinker_KeptOnlyTheCallsThatAreMade(t *testing.T) {
 			if !bytes.Contains(symbols, []byte(tc.has)) {
 				t.Errorf("%s has no symbol %s: this test reads the wrong thing", tc.binary, tc.has)
 			}
-			for _, unwanted := range []string{"service/ec2.(*Client).RunInstances", "service/ec2.(*Client).CreateVpc", "text/template.(*Template).Execute"} {
+			for _, unwanted := range []string{"service/ec2.(*Client).RunInstances", "service/ec2.(*Client).CreateVpc", "service/efs.(*Client).PutFileSystemPolicy", "text/template.(*Template).Execute"} {
 				if bytes.Contains(symbols, []byte(unwanted)) {
 					t.Errorf("%s has %s: something turned off the linker's method pruning", tc.binary, unwanted)
 				}
@@ -71,24 +71,26 @@ func build(t *testing.T, binary string, flags ...string) string {
 	return path
 }
 
-// TestIAMPolicy_ListsTheCalls compares deploy/iam with the EC2 operations that the linker kept: exactly those that are called.
+// TestIAMPolicy_ListsTheCalls compares deploy/iam with AWS's operations that the linker kept: exactly those that are called.
 func TestIAMPolicy_ListsTheCalls(t *testing.T) {
 	symbols, err := exec.Command("go", "tool", "nm", build(t, "diskbridge-csi")).Output()
 	if err != nil {
 		t.Fatalf("go tool nm: %v", err)
 	}
 	var called []string
-	for _, service := range []string{"ec2", "kms"} {
+	for service, prefix := range map[string]string{"ec2": "ec2", "efs": "elasticfilesystem", "kms": "kms"} {
 		methods := regexp.MustCompile(`aws-sdk-go-v2/service/` + service + `\.\(\*Client\)\.([A-Z]\w+)\n`)
 		for _, m := range methods.FindAllSubmatch(symbols, -1) {
 			if name := string(m[1]); name != "Options" {
-				called = append(called, service+":"+name)
+				called = append(called, prefix+":"+name)
 			}
 		}
 	}
-	// EC2 makes these on the caller's behalf for customer managed keys
-	// (https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption-requirements.html).
-	called = append(called, "kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo")
+	// EC2 and EFS make these on the caller's behalf, the first ones for customer managed keys
+	// (https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption-requirements.html), the last one for the network
+	// interface of a mount target, and its backup (https://docs.aws.amazon.com/efs/latest/ug/API_CreateMountTarget.html).
+	called = append(called, "kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo",
+		"ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:DescribeNetworkInterfaces", "elasticfilesystem:PutBackupPolicy")
 	text, err := os.ReadFile("../../deploy/iam/controller.json")
 	if err != nil {
 		t.Fatal(err)

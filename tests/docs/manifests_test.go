@@ -47,20 +47,23 @@ func TestManifests_NameWhatExists(t *testing.T) {
 			if o.APIVersion == "" || o.Kind == "" {
 				t.Errorf("%s: an object without apiVersion or kind", file)
 			}
+			var kind backend.Kind
 			for _, driver := range []string{o.Provisioner, o.Driver, o.DriverName} {
-				if driver != "" && driver != all.Kinds()[0].Driver {
+				if driver == "" {
+					continue
+				}
+				if kind = kindOf(driver); kind.Driver == "" {
 					t.Errorf("%s: nobody serves driver %q", file, driver)
 				}
 			}
 			declared := map[string]backend.Parameters{
-				"StorageClass": all.Kinds()[0].Parameters, "VolumeSnapshotClass": all.Kinds()[0].SnapshotParameters,
-				"VolumeAttributesClass": all.Kinds()[0].MutableParameters,
+				"StorageClass": kind.Parameters, "VolumeSnapshotClass": kind.SnapshotParameters, "VolumeAttributesClass": kind.MutableParameters,
 			}[o.Kind]
 			if _, err := declared.Decode(o.Parameters); err != nil {
 				t.Errorf("%s: %v", file, err)
 			}
 			if pv := o.Spec.CSI; pv != nil {
-				if _, err := volume.ParseHandle(pv.VolumeHandle); err != nil || pv.Driver != all.Kinds()[0].Driver {
+				if h, err := volume.ParseHandle(pv.VolumeHandle); err != nil || kindOf(pv.Driver).Name != h.Kind {
 					t.Errorf("%s: driver %q, handle: %v", file, pv.Driver, err)
 				}
 			}
@@ -71,6 +74,16 @@ func TestManifests_NameWhatExists(t *testing.T) {
 			t.Errorf("there is no example of a %s", kind)
 		}
 	}
+}
+
+// kindOf is the kind that a driver name serves, or an empty one.
+func kindOf(driver string) backend.Kind {
+	for _, k := range all.Kinds() {
+		if k.Driver == driver {
+			return k
+		}
+	}
+	return backend.Kind{}
 }
 
 func read(t *testing.T, file string) []object {

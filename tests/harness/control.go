@@ -12,6 +12,29 @@ import (
 type Truth struct {
 	Volumes   []TrueVolume   `json:"volumes"`
 	Snapshots []TrueSnapshot `json:"snapshots"`
+
+	FileSystems  []TrueFileSystem  `json:"file_systems"`
+	AccessPoints []TrueAccessPoint `json:"access_points"`
+}
+
+// TrueFileSystem is an EFS file system with its mount targets.
+type TrueFileSystem struct {
+	ID           string            `json:"id"`
+	State        string            `json:"state"`
+	Throughput   string            `json:"throughput"`
+	Lifecycle    int               `json:"lifecycle"` // number of policies
+	Tags         map[string]string `json:"tags"`
+	MountTargets []struct {
+		ID, State, Zone, IP string
+	} `json:"mount_targets"`
+}
+
+// TrueAccessPoint is an EFS access point.
+type TrueAccessPoint struct {
+	ID         string            `json:"id"`
+	FileSystem string            `json:"file_system"`
+	State      string            `json:"state"`
+	Tags       map[string]string `json:"tags"`
 }
 
 // TrueVolume is a volume.

@@ -179,19 +179,31 @@ func Emulator(tb testing.TB, dir string, args ...string) *sandbox.Emulator {
 // Controller starts a controller on the emulator's AWS with its sockets in dir/name.
 func Controller(tb testing.TB, e *sandbox.Emulator, dir, name string, args ...string) *sandbox.Driver {
 	tb.Helper()
-	return driver(tb, "controller", filepath.Join(dir, name), append(baseEnv(dir), e.CloudEnv()...), args)
+	return ControllerOf(tb, sandbox.EBSDriver, e, dir, name, args...)
+}
+
+// ControllerOf is Controller for another driver name than EBS's.
+func ControllerOf(tb testing.TB, driverName string, e *sandbox.Emulator, dir, name string, args ...string) *sandbox.Driver {
+	tb.Helper()
+	return driver(tb, driverName, "controller", filepath.Join(dir, name), append(baseEnv(dir), e.CloudEnv()...), args)
 }
 
 // Node starts a node on the instance, with the instance's metadata service and its sockets in dir/name. It gets no credentials.
 func Node(tb testing.TB, i sandbox.Instance, dir, name string, args ...string) *sandbox.Driver {
 	tb.Helper()
-	return driver(tb, "node", filepath.Join(dir, name), append(baseEnv(dir), i.MetadataEnv()...), append(NodeFlags(i), args...))
+	return driver(tb, sandbox.EBSDriver, "node", filepath.Join(dir, name), append(baseEnv(dir), i.MetadataEnv()...), append(NodeFlags(i), args...))
 }
 
 // All starts controller and node in one process, on the instance, with their socket in dir/name.
 func All(tb testing.TB, e *sandbox.Emulator, i sandbox.Instance, dir, name string, args ...string) *sandbox.Driver {
 	tb.Helper()
-	return driver(tb, "all", filepath.Join(dir, name), append(baseEnv(dir), e.CloudEnv()...), append(NodeFlags(i), args...))
+	return AllOf(tb, sandbox.EBSDriver, e, i, dir, name, args...)
+}
+
+// AllOf is All for another driver name than EBS's.
+func AllOf(tb testing.TB, driverName string, e *sandbox.Emulator, i sandbox.Instance, dir, name string, args ...string) *sandbox.Driver {
+	tb.Helper()
+	return driver(tb, driverName, "all", filepath.Join(dir, name), append(baseEnv(dir), e.CloudEnv()...), append(NodeFlags(i), args...))
 }
 
 // NodeFlags are the flags that place a node on an instance of the emulator.
@@ -200,11 +212,11 @@ func NodeFlags(i sandbox.Instance) []string {
 		"--device-root=" + i.DeviceRoot, "--sysfs-root=" + i.SysfsRoot}
 }
 
-func driver(tb testing.TB, mode, sockets string, env, args []string) *sandbox.Driver {
+func driver(tb testing.TB, name, mode, sockets string, env, args []string) *sandbox.Driver {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), limit)
 	defer cancel()
-	d, err := sandbox.StartDriver(ctx, Bin(tb), mode, sockets, env, args...)
+	d, err := sandbox.StartDriver(ctx, Bin(tb), name, mode, sockets, env, args...)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -23,66 +23,92 @@ const gib = int64(1) << 30
 
 func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 
-// skips are the only cases that may be left out: what csi-sanity says of them, how often it does so, and why it may.
+// skips are the only cases that may be left out: what csi-sanity says of them, how often it does so for a way of using
+// EBS and for EFS, and why it may.
 var skips = []struct {
-	message string
-	count   int
-	reason  string
+	message  string
+	ebs, efs int
+	reason   string
 }{
-	{"GetCapacity not supported", 1, "EC2 does not tell how much capacity a zone has left"},
-	{"ControllerPublishVolume.readonly field not supported", 1, "EC2 cannot attach read-only; the node mounts read-only"},
-	{"SNAPSHOT_ACCESSIBILITY_CONSTRAINTS not supported", 1, "EBS snapshots belong to the region, not to a zone"},
-	{"GetSnapshot not supported", 3, "not built yet, and no sidecar calls it: ListSnapshots takes an id"},
-	{"GroupControllerService not supported", 6, "not built yet: group snapshots"},
-	{"ControllerGetVolumeHealth not supported", 2, "not built yet, and no sidecar calls it: volume health"},
-	{"ControllerListVolumeHealth not supported", 1, "not built yet, and no sidecar calls it: volume health"},
-	{"NodeGetVolumeHealth not supported", 2, "not built yet, and kubelet does not call it: volume health"},
-	{"NodeGetStorageHealth not supported", 1, "not built yet, and kubelet does not call it: volume health"},
+	{"GetCapacity not supported", 1, 1, "AWS does not tell how much capacity a zone has left"},
+	{"ControllerPublishVolume.readonly field not supported", 1, 1, "nothing is attached read-only; the node mounts read-only"},
+	{"SNAPSHOT_ACCESSIBILITY_CONSTRAINTS not supported", 1, 0, "EBS snapshots belong to the region, not to a zone"},
+	{"CreateSnapshot not supported", 0, 6, "EFS has no snapshots"},
+	{"DeleteSnapshot not supported", 0, 3, "EFS has no snapshots"},
+	{"ListSnapshots not supported", 0, 7, "EFS has no snapshots"},
+	{"Snapshot not supported", 0, 2, "EFS has no snapshots"},
+	{"Volume Cloning not supported", 0, 2, "EFS has no clones"},
+	{"testnodevolumeattachlimit not enabled", 0, 1, "a node takes as many file systems as it likes"},
+	{"GetSnapshot not supported", 3, 3, "not built yet, and no sidecar calls it: ListSnapshots takes an id"},
+	{"GroupControllerService not supported", 6, 6, "not built yet: group snapshots"},
+	{"ControllerGetVolumeHealth not supported", 2, 2, "not built yet, and no sidecar calls it: volume health"},
+	{"ControllerListVolumeHealth not supported", 1, 1, "not built yet, and no sidecar calls it: volume health"},
+	{"NodeGetVolumeHealth not supported", 2, 2, "not built yet, and kubelet does not call it: volume health"},
+	{"NodeGetStorageHealth not supported", 1, 1, "not built yet, and kubelet does not call it: volume health"},
+	{"", 0, 6, "they mount NFS, which needs a kernel with it: those run in User Mode Linux (tests/nfs)"},
 }
 
-// TestSanity_EBS uses one driver process for both halves, as csi-sanity wants it. Each way of using volumes has an EC2 of
-// its own: csi-sanity gives the volumes of both the same names, and EC2 remembers the name of a deleted volume for hours.
-func TestSanity_EBS(t *testing.T) {
+// mounts matches the cases of EFS that need a kernel with NFS.
+const mounts = `EFS Node Service (should (be idempotent|work)|NodeUnpublishVolume should remove target path|` +
+	`NodePublishVolume with single node multi writer capability should fail|` +
+	`NodeGetVolumeStats should fail when volume does not exist on the specified path|NodeExpandVolume should work)`
+
+// way is one way of using volumes.
+type way struct {
+	name, driver, access string
+	parameters, mutable  map[string]string
+}
+
+var ways = []way{
+	{"EBS as mount", sandbox.EBSDriver, "mount", map[string]string{"type": "gp3", "encrypted": "true"}, map[string]string{"throughput": "200"}},
+	{"EBS as block", sandbox.EBSDriver, "block", map[string]string{"type": "gp3", "encrypted": "true"}, map[string]string{"throughput": "200"}},
+	{"EFS", sandbox.EFSDriver, "mount", map[string]string{"transitionToIA": "AFTER_30_DAYS"}, map[string]string{"throughputMode": "elastic"}},
+}
+
+// TestSanity uses one driver process for both halves, as csi-sanity wants it. Each way of using volumes has an AWS of
+// its own: csi-sanity gives the volumes of all the same names, and EC2 remembers the name of a deleted volume for hours.
+func TestSanity(t *testing.T) {
 	if !harness.IsRoot() {
 		t.Skip("csi-sanity stages and publishes volumes, which needs root")
 	}
-	ways := []string{"mount", "block"}
 	var emulators []*sandbox.Emulator
-	for _, way := range ways {
+	for _, w := range ways {
 		dir := harness.Dir(t)
 		emulator := harness.Emulator(t, dir, "--profile=instant", "--devices=loop", "--instances=1")
-		// xfs, since a mounted ext4 only grows where CAP_SYS_RESOURCE is there. This EC2 shows at once what it has, so
+		// xfs, since a mounted ext4 only grows where CAP_SYS_RESOURCE is there. This AWS shows at once what it has, so
 		// two answers need not be seconds apart to prove that something does not exist.
-		driver := harness.All(t, emulator, emulator.Instances[0], dir, "csi",
+		driver := harness.AllOf(t, w.driver, emulator, emulator.Instances[0], dir, "csi",
 			"--cluster-id=sanity", "--default-fstype=xfs", "--absence-interval=50ms")
 		config := csisanity.NewTestConfig()
 		config.Address = "unix://" + driver.Socket
 		config.TargetPath = filepath.Join(dir, "target")
 		config.StagingPath = filepath.Join(dir, "staging")
-		config.TestVolumeAccessType = way
+		config.TestVolumeAccessType = w.access
 		config.TestVolumeSize = gib
 		config.TestVolumeExpandSize = 2 * gib
-		config.TestVolumeParameters = map[string]string{"type": "gp3", "encrypted": "true"}
-		config.TestVolumeMutableParameters = map[string]string{"throughput": "200"}
-		config.TestNodeVolumeAttachLimit = true
-		config.IDGen = ids{}
-		ginkgo.Describe("EBS as "+way, func() { csisanity.GinkgoTest(&config) })
+		config.TestVolumeParameters = w.parameters
+		config.TestVolumeMutableParameters = w.mutable
+		config.TestNodeVolumeAttachLimit = w.driver == sandbox.EBSDriver
+		config.IDGen = ids{prefix: map[string]string{sandbox.EBSDriver: "vol-", sandbox.EFSDriver: "fs-"}[w.driver]}
+		ginkgo.Describe(w.name, func() { csisanity.GinkgoTest(&config) })
 		emulators = append(emulators, emulator)
 	}
 	var report types.Report
 	ginkgo.ReportAfterSuite("the report", func(r types.Report) { report = r })
 	gomega.RegisterFailHandler(ginkgo.Fail)
-	if !ginkgo.RunSpecs(t, "csi-sanity") {
+	suite, reporter := ginkgo.GinkgoConfiguration()
+	suite.SkipStrings = []string{mounts}
+	if !ginkgo.RunSpecs(t, "csi-sanity", suite, reporter) {
 		t.Error("csi-sanity found failures")
 	}
-	checkSkips(t, report, len(ways))
+	checkSkips(t, report)
 	for _, emulator := range emulators {
 		harness.RequireEmpty(t, emulator)
 	}
 }
 
 // checkSkips compares what was left out with what may be.
-func checkSkips(t *testing.T, report types.Report, ways int) {
+func checkSkips(t *testing.T, report types.Report) {
 	seen, ran := map[string]int{}, 0
 	for _, spec := range report.SpecReports {
 		switch {
@@ -94,22 +120,24 @@ func checkSkips(t *testing.T, report types.Report, ways int) {
 	}
 	want := map[string]int{}
 	for _, s := range skips {
-		want[s.message] = s.count * ways
+		want[s.message] = 2*s.ebs + s.efs
 	}
 	if diff := cmp.Diff(want, seen); diff != "" {
 		t.Errorf("csi-sanity left out other cases than those with a reason (- explained, + seen):\n%s", diff)
 	}
-	if ran < 70*ways {
+	if ran < 70*2+50 {
 		t.Errorf("only %d cases ran", ran)
 	}
 }
 
-// ids makes names that are well-formed for EC2 and belong to nothing.
-type ids struct{}
+// ids makes names that are well-formed for a kind of volume and belong to nothing.
+type ids struct{ prefix string }
 
 var _ csisanity.IDGenerator = ids{}
 
-func (ids) GenerateUniqueValidVolumeID() string { return fmt.Sprintf("vol-0%016x", rand.Uint64()) }
-func (ids) GenerateInvalidVolumeID() string     { return "volume-x" }
-func (ids) GenerateUniqueValidNodeID() string   { return fmt.Sprintf("i-0%016x", rand.Uint64()) }
-func (ids) GenerateInvalidNodeID() string       { return "node-x" }
+func (i ids) GenerateUniqueValidVolumeID() string {
+	return fmt.Sprintf("%s0%016x", i.prefix, rand.Uint64())
+}
+func (ids) GenerateInvalidVolumeID() string   { return "volume-x" }
+func (ids) GenerateUniqueValidNodeID() string { return fmt.Sprintf("i-0%016x", rand.Uint64()) }
+func (ids) GenerateInvalidNodeID() string     { return "node-x" }

@@ -103,7 +103,7 @@ func TestKubernetes_Region(t *testing.T) {
 	cluster, e := kubetest.New(t), harness.Emulator(t, dir, "--instances=1")
 	cluster.Put("/api/v1/nodes/n", `{"apiVersion":"v1","kind":"Node","metadata":{"name":"n","labels":{"topology.kubernetes.io/region":"us-east-1"}},"spec":{"providerID":"aws:///us-east-1a/i-0123456789abcdef0"}}`)
 	env := slices.DeleteFunc(e.CloudEnv(), func(v string) bool { return strings.HasPrefix(v, "AWS_REGION=") })
-	driver, err := sandbox.StartDriver(t.Context(), harness.Bin(t), "controller", filepath.Join(dir, "c"), append(env, "HOME="+dir),
+	driver, err := sandbox.StartDriver(t.Context(), harness.Bin(t), sandbox.EBSDriver, "controller", filepath.Join(dir, "c"), append(env, "HOME="+dir),
 		"--kubeconfig="+cluster.Kubeconfig, "--node-name=n", "--cluster-id=x")
 	if err != nil {
 		t.Fatal(err)
@@ -131,7 +131,7 @@ func TestKubernetes_Node(t *testing.T) {
 		}
 		return 0
 	})
-	driver, err := sandbox.StartDriver(t.Context(), harness.Bin(t), "node", filepath.Join(dir, "s"),
+	driver, err := sandbox.StartDriver(t.Context(), harness.Bin(t), sandbox.EBSDriver, "node", filepath.Join(dir, "s"),
 		append(os.Environ(), "AWS_EC2_METADATA_DISABLED=true"), "--kubeconfig="+cluster.Kubeconfig, "--node-name=n", "--kubelet-registration-dir="+filepath.Join(dir, "r"))
 	if err != nil {
 		t.Fatal(err)

@@ -24,7 +24,7 @@ import (
 func TestRegistration(t *testing.T) {
 	dir := harness.Dir(t)
 	registry, sockets, endpoint := filepath.Join(dir, "r"), filepath.Join(dir, "s"), freeAddress(t)
-	driver, err := sandbox.StartDriver(t.Context(), harness.Bin(t), "node", sockets, os.Environ(),
+	driver, err := sandbox.StartDriver(t.Context(), harness.Bin(t), sandbox.EBSDriver, "node", sockets, os.Environ(),
 		"--node-id=i-0123456789abcdef0", "--zone=us-east-1a", "--http-endpoint="+endpoint, "--kubelet-registration-dir="+registry)
 	if err != nil {
 		t.Fatal(err)

@@ -103,7 +103,7 @@ func (s *scene) startEmulator(ctx context.Context) (string, error) {
 }
 
 func (s *scene) startController(ctx context.Context) (string, error) {
-	d, err := sandbox.StartDriver(ctx, s.options.Bin, "controller", filepath.Join(s.dir, "c"),
+	d, err := sandbox.StartDriver(ctx, s.options.Bin, sandbox.EBSDriver, "controller", filepath.Join(s.dir, "c"),
 		append(s.baseEnv(), s.emulator.CloudEnv()...), "--cluster-id=demo")
 	if err != nil {
 		return "", err
@@ -119,7 +119,7 @@ func (s *scene) startController(ctx context.Context) (string, error) {
 
 // startNode starts a node that has no AWS credentials and sees only its instance's devices.
 func (s *scene) startNode(ctx context.Context, i sandbox.Instance) (string, error) {
-	d, err := sandbox.StartDriver(ctx, s.options.Bin, "node", filepath.Join(s.dir, fmt.Sprintf("n%d", len(s.nodes)+1)), append(s.baseEnv(), i.MetadataEnv()...),
+	d, err := sandbox.StartDriver(ctx, s.options.Bin, sandbox.EBSDriver, "node", filepath.Join(s.dir, fmt.Sprintf("n%d", len(s.nodes)+1)), append(s.baseEnv(), i.MetadataEnv()...),
 		"--node-id="+i.ID, "--zone="+i.Zone, "--region="+sandbox.Region, "--device-root="+i.DeviceRoot, "--sysfs-root="+i.SysfsRoot)
 	if err != nil {
 		return "", err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -13,25 +14,29 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// EBSDriver is the name under which the EBS backend serves.
-const EBSDriver = "ebs.csi.diskbridge.io"
+// The names under which the backends serve.
+const (
+	EBSDriver = "ebs.csi.diskbridge.io"
+	EFSDriver = "efs.csi.diskbridge.io"
+)
 
-// Driver is a running diskbridge-csi and a connection to its EBS socket.
+// Driver is a running diskbridge-csi that serves one backend, and a connection to its socket.
 type Driver struct {
 	*Process
 	Socket string
 	Conn   *grpc.ClientConn
 }
 
-// StartDriver starts the diskbridge-csi in the folder bin and waits until it says that it is ready.
+// StartDriver starts the diskbridge-csi in the folder bin for the driver name and waits until it says that it is ready.
 // mode is controller, node or all; sockets is an empty or missing folder with a short path.
-func StartDriver(ctx context.Context, bin, mode, sockets string, env []string, args ...string) (*Driver, error) {
+func StartDriver(ctx context.Context, bin, driver, mode, sockets string, env []string, args ...string) (*Driver, error) {
+	backend, _, _ := strings.Cut(driver, ".")
 	p, err := Start("diskbridge-csi "+mode, bin+"/diskbridge-csi",
-		append([]string{mode, "--backends=ebs", "--socket-dir=" + sockets}, args...), env)
+		append([]string{mode, "--backends=" + backend, "--socket-dir=" + sockets}, args...), env)
 	if err != nil {
 		return nil, err
 	}
-	d := &Driver{Process: p, Socket: filepath.Join(sockets, EBSDriver, "csi.sock")}
+	d := &Driver{Process: p, Socket: filepath.Join(sockets, driver, "csi.sock")}
 	if d.Conn, err = Dial(d.Socket); err != nil {
 		p.Kill()
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -70,11 +71,13 @@ func (e *Emulator) CloudEnv() []string {
 
 // State is what the emulator holds, as far as a leak check needs it.
 type State struct {
-	Volumes   []Resource
-	Snapshots []Resource
+	Volumes      []Resource
+	Snapshots    []Resource
+	FileSystems  []Resource `json:"file_systems"`
+	AccessPoints []Resource `json:"access_points"`
 }
 
-// Resource is a volume or a snapshot in the emulator.
+// Resource is something that the emulator holds.
 type Resource struct {
 	ID    string
 	State string
@@ -83,7 +86,7 @@ type Resource struct {
 // Left names what is still there.
 func (s State) Left() []string {
 	var left []string
-	for _, r := range append(append([]Resource{}, s.Volumes...), s.Snapshots...) {
+	for _, r := range slices.Concat(s.Volumes, s.Snapshots, s.FileSystems, s.AccessPoints) {
 		left = append(left, r.ID+" ("+r.State+")")
 	}
 	return left

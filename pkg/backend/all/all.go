@@ -5,11 +5,13 @@ package all
 import (
 	"github.com/diskbridge/diskbridge/pkg/backend"
 	"github.com/diskbridge/diskbridge/pkg/backend/ebs"
+	"github.com/diskbridge/diskbridge/pkg/backend/efs"
 )
 
 // Kinds returns every kind, one line each.
 func Kinds() backend.Registry {
 	return backend.Registry{
 		ebs.Kind(),
+		efs.Kind(),
 	}
 }

@@ -1,0 +1,129 @@
+package efs_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/diskbridge/diskbridge/pkg/emulator"
+	"github.com/diskbridge/diskbridge/pkg/fault"
+	"github.com/diskbridge/diskbridge/pkg/volume"
+)
+
+func TestPublish_OneTargetForEachZone(t *testing.T) {
+	t.Parallel()
+	c := instant(t)
+	b := c.backend()
+	v := mustCreate(t, b, "pvc-1", nil)
+	for i, zone := range []string{"us-east-1a", "us-east-1b"} {
+		got, err := b.Publish(t.Context(), volume.PublishRequest{Handle: v.Handle, Node: c.node(i), Capability: shared})
+		if m := c.targets(v.Handle)[zone]; err != nil || m.IP == "" || got[volume.PublishAddress] != m.IP {
+			t.Errorf("%s: %v, %v; want %+v", zone, got, err, m)
+		}
+	}
+	made := c.count("efs:CreateMountTarget")
+	if _, err := b.Publish(t.Context(), volume.PublishRequest{Handle: v.Handle, Node: c.node(0), Capability: shared}); err != nil || c.count("efs:CreateMountTarget") != made {
+		t.Errorf("what is there is made again: %v", err)
+	}
+}
+
+// TestPublish_SingleFlight: many nodes of one zone at once cause one call, also from several processes.
+func TestPublish_SingleFlight(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t, emulator.Options{Profile: emulator.Reference, Instances: 6, Zones: []string{"us-east-1a"}}, 100*time.Millisecond)
+	if err := c.SetSpeed(10); err != nil {
+		t.Fatal(err)
+	}
+	first, second := c.backend(), c.backend()
+	v := mustCreate(t, first, "pvc-1", nil)
+	answers := make([]map[string]string, 12)
+	var group sync.WaitGroup
+	for i := range answers {
+		b := first
+		if i%2 == 1 {
+			b = second
+		}
+		group.Go(func() {
+			var err error
+			if answers[i], err = b.Publish(t.Context(), volume.PublishRequest{Handle: v.Handle, Node: c.node(i % 6), Capability: shared}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if calls := c.Calls()["efs:CreateMountTarget"]; calls.OK != 1 || calls.OK+calls.Error > 4 {
+		t.Errorf("CreateMountTarget was called %+v", calls)
+	}
+	for _, a := range answers {
+		if a[volume.PublishAddress] != answers[0][volume.PublishAddress] {
+			t.Errorf("answers differ: %v", answers)
+		}
+	}
+}
+
+func TestPublish_WaitsAreBoundedAndResumable(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t, emulator.Options{Profile: emulator.Realistic, Window: time.Millisecond}, 100*time.Millisecond)
+	if err := c.SetSpeed(4); err != nil {
+		t.Fatal(err)
+	}
+	b := c.backend()
+	v := mustCreate(t, b, "pvc-1", nil)
+	req := volume.PublishRequest{Handle: v.Handle, Node: c.node(0), Capability: shared}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err := b.Publish(ctx, req)
+	wantFault(t, "a short deadline", err, fault.Pending, "ask again")
+	if err := c.SetSpeed(100); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := b.Publish(t.Context(), req); err != nil || got[volume.PublishAddress] == "" {
+		t.Errorf("the same request: %v, %v", got, err)
+	}
+	if n := c.Calls()["efs:CreateMountTarget"].OK; n != 1 {
+		t.Errorf("%d mount targets were made", n)
+	}
+}
+
+func TestPublish_Refused(t *testing.T) {
+	t.Parallel()
+	c := instant(t)
+	b := c.backend()
+	v := mustCreate(t, b, "pvc-1", nil)
+	publish := func(handle, node string, context map[string]string) error {
+		_, err := b.Publish(t.Context(), volume.PublishRequest{Handle: handle, Node: node, Capability: shared, Context: context})
+		return err
+	}
+	narrow := c.group("narrow", defaultVPC, "192.0.2.0/24")
+	wantFault(t, "a group that does not let this node in", publish(v.Handle, c.node(0), map[string]string{"securityGroupIds": narrow}), fault.InUse, "lets TCP 2049 in from this node")
+	wantFault(t, "no subnet in the zone", publish(v.Handle, c.node(1), map[string]string{"subnetIds": "subnet-00000000000000001"}), fault.InUse, "is in zone us-east-1b")
+	wantFault(t, "a context that was changed", publish(v.Handle, c.node(0), map[string]string{"subnetIds": "subnet-x y"}), fault.Invalid, "not of the form")
+	wantFault(t, "a missing node", publish(v.Handle, "i-00000000000000000", nil), fault.NotFound, "does not exist")
+	wantFault(t, "no node at all", publish(v.Handle, "node-1", nil), fault.NotFound, "node ids are i-…")
+	wantFault(t, "a missing access point", publish(v.Handle+"::fsap-00000000000000000", c.node(0), nil), fault.NotFound, "access point")
+	if len(c.targets(v.Handle)) != 0 {
+		t.Errorf("refused, and yet made: %v", c.targets(v.Handle))
+	}
+	// A mount target in another network cannot be joined by one in this.
+	other := c.otherVPC()
+	subnet, group := c.subnet(other, "us-east-1a", "10.9.0.0/28"), c.group("open", other, "0.0.0.0/0")
+	if _, err := c.client().CreateMountTarget(t.Context(), v.Handle, subnet, []string{group}); err != nil {
+		t.Fatal(err)
+	}
+	wantFault(t, "another VPC", publish(v.Handle, c.node(0), nil), fault.InUse, "a file system serves one VPC")
+}
+
+// TestPublish_ChecksTheGroupsOfATargetThatExists: whoever made it.
+func TestPublish_ChecksTheGroupsOfATargetThatExists(t *testing.T) {
+	t.Parallel()
+	c := instant(t)
+	b := c.backend()
+	v := mustCreate(t, b, "pvc-1", nil)
+	closed := c.group("closed", defaultVPC)
+	if _, err := c.client().CreateMountTarget(t.Context(), v.Handle, "subnet-00000000000000001", []string{closed}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := b.Publish(t.Context(), volume.PublishRequest{Handle: v.Handle, Node: c.node(0), Capability: shared})
+	wantFault(t, "a closed mount target", err, fault.InUse, "no security group of mount target fsmt-")
+}
