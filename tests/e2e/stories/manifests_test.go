@@ -2,6 +2,7 @@ package stories
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -25,8 +26,15 @@ func TestManifests(t *testing.T) {
 	if got := s.sh("reader", "tail -1 /data/log"); got != day {
 		s.Errorf("the restored volume has %q, want %q", got, day)
 	}
+	s.apply(s.manifest("modify-ebs.yaml"))
+	s.eventually("faster volume", func(context.Context) error {
+		if d := s.disk("data"); d.IOPS != 4000 {
+			return fmt.Errorf("it does %d operations per second", d.IOPS)
+		}
+		return nil
+	})
 	s.Cleanup(func() {
-		_, _ = here.Kubectl(context.Background(), "", "delete", "volumesnapshotclass", "diskbridge-ebs")
+		_, _ = here.Kubectl(context.Background(), "", "delete", "--wait=false", "volumesnapshotclass/diskbridge-ebs", "volumeattributesclass/diskbridge-ebs-fast")
 	})
 }
 
@@ -59,7 +67,7 @@ volumeBindingMode: WaitForFirstConsumer`, claim("old", "10Gi", "storageClassName
 // TestManifests_Complete fails for an example that no story applies.
 func TestManifests_Complete(t *testing.T) {
 	files, err := filepath.Glob(here.Paths.Root + "/manifests/*-ebs.yaml")
-	if err != nil || len(files) != 5 {
+	if err != nil || len(files) != 6 {
 		t.Errorf("%v, %v: apply a new example in a story, and count it here", files, err)
 	}
 }
