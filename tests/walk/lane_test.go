@@ -78,6 +78,9 @@ type lane struct {
 	disk    *disk
 	shots   [slots]*shot
 	twin    *twin
+	own     string // id of the lane's instance
+	stopped bool
+	toggled time.Time
 	dead    []string // ids of what was deleted
 	history []string
 }
@@ -88,6 +91,14 @@ func newLane(w *world, number int) *lane {
 		l.shots[i] = &shot{}
 	}
 	return l
+}
+
+// node is the id of an instance.
+func (l *lane) node(i int) string {
+	if i == ownNode {
+		return l.own
+	}
+	return l.emulator.Instances[i].ID
 }
 
 func (l *lane) wrong(format string, args ...any) {
@@ -119,6 +130,9 @@ func (l *lane) take(ctx context.Context, s step) {
 		l.history = append(l.history, o.String())
 	}
 	l.judge(outcomes)
+	if s.verb == endNode {
+		l.terminated(ctx, outcomes[0])
+	}
 	truth, err := l.truth(ctx)
 	if err != nil {
 		l.wrong("the emulator does not tell what is: %v", err)
@@ -245,6 +259,10 @@ func (l *lane) ask(ctx context.Context, s step) outcome {
 	case modify:
 		_, _, mutable := l.attributes(s)
 		_, o.err = c.ControllerModifyVolume(ctx, &csi.ControllerModifyVolumeRequest{VolumeId: d.id, MutableParameters: mutable})
+	case toggleNode:
+		l.toggleOwn(ctx)
+	case endNode:
+		l.askTerminated(ctx, c, &o)
 	case clone:
 		l.askClone(ctx, c, &o)
 	case removeClone:

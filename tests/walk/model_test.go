@@ -65,7 +65,7 @@ func (l *lane) mayRefuse(o outcome, rival verb) bool {
 		{codes.NotFound, snapshot}: d.there != yes || d.id != l.shots[o.slot].volume,
 
 		// Held by another node, or in no state to be used.
-		{codes.FailedPrecondition, publish}:  held && !l.shared() && d.on[o.node] < yes || d.there != yes || rival == publish || rival == remove,
+		{codes.FailedPrecondition, publish}:  held && !l.shared() && d.on[o.node] < yes || d.there != yes || rival == publish || rival == remove || l.changing(o.node),
 		{codes.FailedPrecondition, remove}:   held || rival == publish,
 		{codes.FailedPrecondition, expand}:   d.there != yes,
 		{codes.FailedPrecondition, modify}:   d.there != yes,

@@ -23,6 +23,8 @@ const (
 	modify         verb = "modify"
 	clone          verb = "clone"
 	removeClone    verb = "delete clone"
+	toggleNode     verb = "stop or start the own node"
+	endNode        verb = "terminate the own node"
 	get            verb = "get"
 	list           verb = "list"
 )
@@ -54,7 +56,7 @@ var weights = []struct {
 	weight int
 }{
 	{create, 14}, {createOther, 2}, {publish, 22}, {unpublish, 16}, {unpublishAll, 4}, {expand, 7},
-	{remove, 10}, {snapshot, 9}, {removeSnapshot, 7}, {modify, 8}, {clone, 6}, {removeClone, 3}, {get, 5}, {list, 2},
+	{remove, 10}, {snapshot, 9}, {removeSnapshot, 7}, {modify, 8}, {clone, 6}, {removeClone, 3}, {toggleNode, 3}, {endNode, 3}, {get, 5}, {list, 2},
 }
 
 // rivals are the verbs that a verb is asked beside, of the other process. CreateSnapshot is not among them: EC2 has no

@@ -45,6 +45,7 @@ func TestWalk(t *testing.T) {
 	}
 	steps := script(seed, lanes, total)
 	everywhere(all, func(l *lane) {
+		l.startOwn(t.Context())
 		for _, s := range steps[l.number] {
 			if w.failed() {
 				return
@@ -124,14 +125,10 @@ func (l *lane) next(tries int) (s step, left bool) {
 		}
 		return s, true
 	}
-	switch l.twin.there {
-	case yes:
+	if l.twin.there > no {
 		s.verb = removeClone
-		return s, true
-	case maybe:
-		s.verb = clone
-		if l.twin.id != "" {
-			s.verb = removeClone
+		if l.twin.id == "" {
+			s.verb = clone
 		}
 		return s, true
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/container-storage-interface/spec/lib/go/csi"
 
 	"github.com/diskbridge/diskbridge/cmd/diskbridge/sandbox"
@@ -15,7 +16,7 @@ import (
 
 const (
 	drivers = 2 // processes
-	nodes   = 3
+	nodes   = 4 // the last is each lane's own
 	slots   = 2 // snapshots of a lane
 
 	// speed is how many times as fast as ours AWS's time runs, and absence the 3 s of AWS's time between two
@@ -33,6 +34,7 @@ type world struct {
 	seed        uint64
 	emulator    *sandbox.Emulator
 	controllers [drivers]csi.ControllerClient
+	operator    *ec2.Client
 
 	mu     sync.Mutex
 	counts map[string]int // answers by verb and code
@@ -45,10 +47,11 @@ func newWorld(t *testing.T, seed uint64, lanes int) *world {
 	w := &world{seed: seed, counts: map[string]int{}}
 	w.emulator = harness.Emulator(t, dir, "--profile=realistic", "--zones=us-east-1a",
 		fmt.Sprintf("--attach-limit=%d", lanes/2-1), // now and then a node is full
-		fmt.Sprintf("--instances=%d", nodes), fmt.Sprintf("--seed=%d", seed%(1<<31)))
+		fmt.Sprintf("--instances=%d", nodes-1), fmt.Sprintf("--seed=%d", seed%(1<<31)))
 	if err := harness.Speed(t.Context(), w.emulator, speed); err != nil {
 		t.Fatal(err)
 	}
+	w.operator = operator(w.emulator)
 	for i := range drivers {
 		d := harness.Controller(t, w.emulator, dir, fmt.Sprintf("csi%d", i), "--cluster-id=walk", "--absence-interval="+absence.String())
 		w.controllers[i] = csi.NewControllerClient(d.Conn)
@@ -74,9 +77,6 @@ func faults() []harness.Fault {
 	}
 	return out
 }
-
-// node is the id of an instance.
-func (w *world) node(i int) string { return w.emulator.Instances[i].ID }
 
 // truth is what AWS holds now.
 func (w *world) truth(ctx context.Context) (harness.Truth, error) {
