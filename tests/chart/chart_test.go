@@ -169,9 +169,12 @@ func TestDriver_GetsTheValues(t *testing.T) {
 	}
 }
 
-// TestCSIDriver_IsAsDecided: every kind that the driver serves by default, and no other, with its own switches.
+// TestCSIDriver_IsAsDecided: every kind that the driver knows, each with its own switches; by default those of block storage.
 func TestCSIDriver_IsAsDecided(t *testing.T) {
-	r := render(t, "")
+	if got := slices.Sorted(maps.Keys(render(t, "").drivers)); !slices.Equal(got, []string{driver}) {
+		t.Errorf("CSIDrivers %v", got)
+	}
+	r := render(t, allKinds())
 	var want []string
 	for _, kind := range all.Kinds() {
 		want = append(want, kind.Driver)
@@ -179,12 +182,64 @@ func TestCSIDriver_IsAsDecided(t *testing.T) {
 	if got := slices.Sorted(maps.Keys(r.drivers)); !slices.Equal(got, want) {
 		t.Errorf("CSIDrivers %v, the driver serves %v", got, want)
 	}
+	if s := r.drivers["efs.csi.diskbridge.io"].Spec; !*s.AttachRequired || *s.FSGroupPolicy != storagev1.NoneFSGroupPolicy || *s.SELinuxMount || s.NodeAllocatableUpdatePeriodSeconds != nil {
+		t.Errorf("efs: %+v", s)
+	}
 	s := r.drivers[driver].Spec
 	if !*s.AttachRequired || *s.FSGroupPolicy != storagev1.FileFSGroupPolicy || !*s.SELinuxMount || *s.PodInfoOnMount || *s.StorageCapacity || *s.NodeAllocatableUpdatePeriodSeconds != 60 {
 		t.Errorf("spec = %+v", s)
 	}
 	if s := render(t, "", "--kube-version=1.32.0").drivers[driver].Spec; s.NodeAllocatableUpdatePeriodSeconds != nil {
 		t.Error("Kubernetes 1.32 does not know nodeAllocatableUpdatePeriodSeconds")
+	}
+}
+
+func allKinds() string { return "backends: [" + strings.Join(all.Kinds().Names(), ", ") + "]" }
+
+// TestSidecars_FitTheKind: a sidecar ends at once where the driver lacks what it is for, and would take the pod with it.
+func TestSidecars_FitTheKind(t *testing.T) {
+	r := render(t, allKinds())
+	pod := r.deployments["diskbridge-controller"].Spec.Template.Spec
+	leases := r.roles["diskbridge-controller"].Rules[1].ResourceNames
+	ports := map[int32]string{}
+	for _, c := range pod.Containers {
+		for _, p := range c.Ports {
+			if other := ports[p.ContainerPort]; other != "" {
+				t.Errorf("%s and %s both listen on %d", c.Name, other, p.ContainerPort)
+			}
+			ports[p.ContainerPort] = c.Name
+		}
+	}
+	sidecars := 0
+	for _, kind := range all.Kinds() {
+		has := func(name string) bool {
+			return slices.ContainsFunc(pod.Containers, func(c corev1.Container) bool { return c.Name == string(kind.Name)+"-"+name })
+		}
+		if !has("provisioner") || has("snapshotter") != (kind.SnapshotParameters != nil) {
+			t.Errorf("the sidecars of %s do not fit", kind.Name)
+		}
+		for _, arg := range container(t, pod, string(kind.Name)+"-provisioner").Args {
+			if kind.Name != "ebs" && strings.HasPrefix(arg, "--default-fstype") {
+				t.Errorf("%s has no file systems to make: %s", kind.Name, arg)
+			}
+		}
+		for _, name := range []string{"provisioner", "attacher", "resizer", "snapshotter"} {
+			if has(name) {
+				sidecars++
+			}
+		}
+	}
+	if len(leases) != sidecars || len(pod.Containers) != sidecars+1 {
+		t.Errorf("%d sidecars, leases %v", sidecars, leases)
+	}
+	if !r.daemonSets["diskbridge-node"].Spec.Template.Spec.HostNetwork {
+		t.Error("an NFS mount hangs once the network of the pod that made it is gone")
+	}
+	files := render(t, "backends: [efs]")
+	for _, rule := range files.clusterRoles["diskbridge-controller"].Rules {
+		if slices.Contains(rule.APIGroups, "snapshot.storage.k8s.io") {
+			t.Errorf("without snapshots, still %v", rule)
+		}
 	}
 }
 
@@ -226,7 +281,7 @@ func TestRBAC_IsLeast(t *testing.T) {
 		t.Error("nothing confines the node's patches to its own Node")
 	}
 	lease := "ebs-csi-diskbridge-io"
-	names := []string{lease, "external-attacher-leader-" + lease, "external-resizer-" + lease, "external-snapshotter-leader-" + lease}
+	names := []string{"external-attacher-leader-" + lease, lease, "external-resizer-" + lease, "external-snapshotter-leader-" + lease}
 	rules := r.roles["diskbridge-controller"].Rules
 	if len(rules) != 2 || !slices.Equal(rules[0].Verbs, []string{"create"}) || !slices.Equal(rules[1].ResourceNames, names) {
 		t.Errorf("role = %+v", rules)

@@ -1,6 +1,26 @@
-{{/* What is true of each kind of disk. A further kind is one more entry. */}}
+{{/* What is true of each kind of disk. A further kind is one more entry. With hostNetwork the node's mounts outlive its pod's network. */}}
 {{- define "diskbridge.kinds" -}}
-ebs: { driver: ebs.csi.diskbridge.io, attachRequired: true, fsGroupPolicy: File, seLinuxMount: true, port: 9820 }
+ebs: { driver: ebs.csi.diskbridge.io, attachRequired: true, fsGroupPolicy: File, seLinuxMount: true, hostNetwork: false,
+  block: true, port: 9820, sidecars: [provisioner, attacher, resizer, snapshotter] }
+efs: { driver: efs.csi.diskbridge.io, attachRequired: true, fsGroupPolicy: None, seLinuxMount: false, hostNetwork: true,
+  block: false, port: 9830, sidecars: [provisioner, attacher, resizer] }
+{{- end }}
+
+{{/* The ports of the sidecars of a kind by name, as YAML: dict "root" $ "kind" KIND. */}}
+{{- define "diskbridge.sidecars" -}}
+{{- $kind := index (include "diskbridge.kinds" . | fromYaml) .kind -}}
+{{- range $n, $name := $kind.sidecars }}
+{{- if dig $name "enabled" true $.root.Values.sidecars }}
+{{ $name }}: {{ add1 (add $kind.port $n) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Not empty where some kind has snapshots. */}}
+{{- define "diskbridge.snapshots" -}}
+{{- range .Values.backends }}
+{{- if hasKey (include "diskbridge.sidecars" (dict "root" $ "kind" .) | fromYaml) "snapshotter" }}yes{{ end }}
+{{- end }}
 {{- end }}
 
 {{/* The driver name of a kind: dict "root" $ "kind" KIND. */}}
