@@ -30,6 +30,7 @@ func TestMain(m *testing.M) {
 // kind is a kind of disk and its operations. A new kind is one more row in kinds.
 type kind struct {
 	name       string
+	driverName string
 	driver     []string // flags beside those of the setting
 	operations []operation
 }
@@ -52,7 +53,10 @@ type request struct {
 	undo func(ctx context.Context, conn grpc.ClientConnInterface, answer proto.Message) error
 }
 
-var kinds = []kind{{name: "ebs", operations: ebsOperations()}}
+var kinds = []kind{
+	{name: "ebs", driverName: sandbox.EBSDriver, operations: ebsOperations()},
+	{name: "efs", driverName: sandbox.EFSDriver, operations: efsOperations()},
+}
 
 // setting is a behaviour of AWS under which everything is swept.
 type setting struct {
@@ -100,6 +104,7 @@ func TestReplay(t *testing.T) {
 // site is an emulator and the driver process that runs on it at the moment.
 type site struct {
 	t        *testing.T
+	name     string // of the driver
 	dir      string
 	flags    []string
 	reads    int
@@ -115,7 +120,7 @@ func newSite(t *testing.T, s setting, k kind, seed int) *site {
 	if err := harness.Speed(t.Context(), e, s.speed); err != nil {
 		t.Fatal(err)
 	}
-	site := &site{t: t, dir: dir, emulator: e, reads: s.reads, flags: slices.Concat([]string{"--cluster-id=replay"}, s.driver, k.driver)}
+	site := &site{t: t, name: k.driverName, dir: dir, emulator: e, reads: s.reads, flags: slices.Concat([]string{"--cluster-id=replay"}, s.driver, k.driver)}
 	site.start()
 	return site
 }
@@ -123,7 +128,7 @@ func newSite(t *testing.T, s setting, k kind, seed int) *site {
 // start runs a new driver process on the socket of the one before it, which a kill leaves behind.
 func (s *site) start() {
 	s.t.Helper()
-	s.driver = harness.Controller(s.t, s.emulator, s.dir, "csi", s.flags...)
+	s.driver = harness.ControllerOf(s.t, s.name, s.emulator, s.dir, "csi", s.flags...)
 }
 
 // point is where the driver is killed: right before or right after the n-th call of an action takes effect.
@@ -271,7 +276,9 @@ func (s *site) repeat(req request) proto.Message {
 }
 
 // isRead reports whether an action of AWS changes nothing.
-func isRead(action string) bool { return strings.HasPrefix(action, "Describe") }
+func isRead(action string) bool {
+	return strings.HasPrefix(strings.TrimPrefix(action, "efs:"), "Describe")
+}
 
 // finish checks what is there, removes it, and checks that nothing is left.
 func (s *site) finish(req request, answer proto.Message) {

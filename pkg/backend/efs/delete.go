@@ -52,6 +52,7 @@ func (b *Backend) deleteSystem(ctx context.Context, f efs.FileSystem) (kept stri
 		return "its class says " + keyOnDelete + ": retain", nil
 	}
 	points, err := b.api.AccessPoints(ctx, f.ID)
+	points = slices.DeleteFunc(points, func(a efs.AccessPoint) bool { return a.State == efs.StateDeleting || a.State == efs.StateDeleted })
 	switch {
 	case err != nil:
 		return "", fault.Wrap(opDelete, f.ID, err)

@@ -179,9 +179,16 @@ func TestDelete_TheJanitorsQueueIsBounded(t *testing.T) {
 	}
 	wantFault(t, "the fifty-first", last, fault.Unavailable, "start diskbridge-csi janitor")
 	removals := volume.Removals(fs, c.fileSystem(fs).Tags)
-	key, _ := removals[0].Tag()
-	if err := c.client().Untag(t.Context(), fs, []string{key}); err != nil { // as the janitor does
-		t.Fatal(err)
+	if all, err := b.Removals(t.Context()); err != nil || !slices.Equal(all, removals) {
+		t.Errorf("Removals = %v, %v; the tags say %v", all, err, removals)
+	}
+	for range 2 {
+		if err := b.Removed(t.Context(), removals[0]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Removed(t.Context(), volume.Removal{FileSystem: "fs-00000000000000000", Digest: "0123456789abcdef"}); err != nil {
+		t.Errorf("in a file system that is gone: %v", err)
 	}
 	if _, err := b.Delete(t.Context(), handle); err != nil {
 		t.Errorf("with room again: %v", err)
