@@ -3,7 +3,6 @@ package mount
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"path/filepath"
 	"strings"
 	"time"
@@ -220,35 +219,19 @@ func (b *Block) mount(ctx context.Context, t *task, d device, plan volume.BlockP
 // a Conflict, one that is still published or in use is InUse, and both stay.
 func (b *Block) Unstage(ctx context.Context, handle, stagingPath string) error {
 	return b.work(ctx, "unstage", handle, func(t *task) error {
-		point, err := resolve(ctx, t, stagingPath)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		for {
-			mounts, err := readTable()
-			if err != nil {
-				return err
-			}
-			e, ok := mounts.at(point)
-			if !ok {
-				return nil
-			}
-			n, err := b.owned(e, handle, point)
+		_, err := takeAway(ctx, t, stagingPath, func(mounts table, e entry) error {
+			n, err := b.owned(e, handle, e.point)
 			if err != nil {
 				return err
 			}
 			for _, other := range mounts.of(n) {
-				if other.point != point {
-					return fault.New(fault.InUse, "unmount", point, "the volume is still published at %s; unpublish it there first", other.point)
+				if other.point != e.point {
+					return fault.New(fault.InUse, "unmount", e.point, "the volume is still published at %s; unpublish it there first", other.point)
 				}
 			}
-			if err := b.unmount(ctx, t, point, 0); err != nil {
-				return err
-			}
-		}
+			return b.unmount(ctx, t, e.point, 0)
+		})
+		return err
 	})
 }
 

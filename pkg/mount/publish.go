@@ -176,35 +176,22 @@ func makeTarget(target string, raw bool) error {
 // error; a mount of another disk is a Conflict, one in use is InUse, and both stay.
 func (b *Block) Unpublish(ctx context.Context, handle, targetPath string) error {
 	return b.work(ctx, "unpublish", handle, func(t *task) error {
-		target, err := resolve(ctx, t, targetPath)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		for {
-			mounts, err := readTable()
-			if err != nil {
-				return err
-			}
-			e, ok := mounts.at(target)
-			if !ok {
-				break
-			}
+		target, err := takeAway(ctx, t, targetPath, func(_ table, e entry) error {
 			n, raw := deviceAt(e, true)
 			if raw {
-				e = entry{number: n, point: target, source: e.source}
+				e = entry{number: n, point: e.point, source: e.source}
 			}
-			if n, err = b.owned(e, handle, target); err != nil {
-				return err
+			n, err := b.owned(e, handle, e.point)
+			if err == nil {
+				err = b.unmount(ctx, t, e.point, 0)
 			}
-			if err := b.unmount(ctx, t, target, 0); err != nil {
-				return err
-			}
-			if raw {
+			if err == nil && raw {
 				b.releaseRaw(ctx, t, n)
 			}
+			return err
+		})
+		if err != nil || target == "" {
+			return err
 		}
 		return t.run(ctx, "remove", target, func() error { return removeTarget(target) })
 	})

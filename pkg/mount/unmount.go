@@ -14,6 +14,28 @@ import (
 	"github.com/diskbridge/diskbridge/pkg/fault"
 )
 
+// takeAway calls one, which unmounts it, for every mount at a path, from the top, and returns the path as the mount
+// table shows it; empty where there is no such path.
+func takeAway(ctx context.Context, t *task, path string, one func(table, entry) error) (point string, err error) {
+	if point, err = resolve(ctx, t, path); errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	for err == nil {
+		mounts, err := readTable()
+		if err != nil {
+			return point, err
+		}
+		e, mounted := mounts.at(point)
+		if !mounted {
+			return point, nil
+		}
+		if err := one(mounts, e); err != nil {
+			return point, err
+		}
+	}
+	return point, err
+}
+
 // unmount takes away what is seen at point. It never follows a symbolic link there.
 func (b *Block) unmount(ctx context.Context, t *task, point string, flags int) error {
 	err := t.run(ctx, "unmount", point, func() error { return unix.Unmount(point, flags|unix.UMOUNT_NOFOLLOW) })

@@ -1,6 +1,7 @@
 package ebs
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -65,11 +66,7 @@ func (m *tokenMemory) mismatched(name string, now time.Time) time.Duration {
 func (m *tokenMemory) lost(name string, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for other, at := range m.unknown {
-		if now.Sub(at) > time.Minute {
-			delete(m.unknown, other) // long settled
-		}
-	}
+	maps.DeleteFunc(m.unknown, func(_ string, at time.Time) bool { return now.Sub(at) > time.Minute }) // long settled
 	m.unknown[name] = now
 }
 
@@ -77,11 +74,7 @@ func (m *tokenMemory) lost(name string, now time.Time) {
 func (m *tokenMemory) took(name string, s ec2.Snapshot, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for other, t := range m.taken {
-		if now.Sub(t.at) > time.Minute {
-			delete(m.taken, other) // long visible
-		}
-	}
+	maps.DeleteFunc(m.taken, func(_ string, t takenSnapshot) bool { return now.Sub(t.at) > time.Minute }) // long visible
 	m.taken[name] = takenSnapshot{s, now}
 }
 
@@ -107,17 +100,9 @@ func (m *tokenMemory) deletedVolume(name, id string, now time.Time) {
 func (m *tokenMemory) deleted(id string, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for other, at := range m.gone {
-		if now.Sub(at) > time.Minute {
-			delete(m.gone, other) // long invisible
-		}
-	}
+	maps.DeleteFunc(m.gone, func(_ string, at time.Time) bool { return now.Sub(at) > time.Minute }) // long invisible
 	m.gone[id] = now
-	for name, t := range m.taken {
-		if t.snapshot.ID == id {
-			delete(m.taken, name)
-		}
-	}
+	maps.DeleteFunc(m.taken, func(_ string, t takenSnapshot) bool { return t.snapshot.ID == id })
 }
 
 // isDeleted reports whether this process deleted a resource a moment ago.
