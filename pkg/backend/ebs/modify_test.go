@@ -1,8 +1,8 @@
 package ebs_test
 
 import (
-	"maps"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
