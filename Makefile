@@ -103,6 +103,14 @@ bench-throttled: go-version ## measure the driver under AWS's default throttles,
 	@$(MAKE) --no-print-directory build
 	@$(BENCH) -throttled $(if $(BENCH_ENDPOINT)$(BENCH_N),,-docs=docs/benchmarks)
 
+.PHONY: bench-cpi bosh-release
+bench-cpi: go-version ## measure diskbridge-cpi from the start of its process to its end
+	@$(MAKE) --no-print-directory build
+	@DISKBRIDGE_BIN=$(BIN) $(GO) test -tags $(TAGS) -run '^$$' -bench . ./tests/bosh
+
+bosh-release: build ## put the binary into deploy/bosh, for `bosh create-release`
+	@cp $(BIN)/diskbridge-cpi deploy/bosh/src/diskbridge-cpi/
+
 fmt: go-version $(GOLANGCI) ## format the code
 	@$(GOLANGCI) fmt
 

@@ -73,7 +73,38 @@ func build(t *testing.T, binary string, flags ...string) string {
 
 // TestIAMPolicy_ListsTheCalls compares deploy/iam with AWS's operations that the linker kept: exactly those that are called.
 func TestIAMPolicy_ListsTheCalls(t *testing.T) {
-	symbols, err := exec.Command("go", "tool", "nm", build(t, "diskbridge-csi")).Output()
+	for _, tc := range []struct {
+		binary, policy string
+		unused         string   // kept with the engine, and called by the other front door only
+		more           []string // made on the caller's behalf
+	}{
+		// EFS makes the first ones for the network interface of a mount target, and the last for its backup
+		// (https://docs.aws.amazon.com/efs/latest/ug/API_CreateMountTarget.html).
+		{"diskbridge-csi", "controller.json", "", []string{"ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:DescribeNetworkInterfaces", "elasticfilesystem:PutBackupPolicy"}},
+		{"diskbridge-cpi", "bosh.json", "ec2:CopyVolumes", nil},
+	} {
+		t.Run(tc.policy, func(t *testing.T) {
+			called := slices.DeleteFunc(calls(t, tc.binary), func(call string) bool { return call == tc.unused })
+			// EC2 makes these on the caller's behalf for customer managed keys
+			// (https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption-requirements.html).
+			called = append(called, "kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo")
+			called = append(called, tc.more...)
+			allowed := allowed(t, tc.policy)
+			for _, list := range []*[]string{&called, &allowed} {
+				slices.Sort(*list)
+				*list = slices.Compact(*list)
+			}
+			if diff := cmp.Diff(called, allowed); diff != "" {
+				t.Errorf("deploy/iam/%s differs from what %s calls (- called, + allowed):\n%s", tc.policy, tc.binary, diff)
+			}
+		})
+	}
+}
+
+// calls are the operations of EC2 and KMS that the linker kept.
+func calls(t *testing.T, binary string) []string {
+	t.Helper()
+	symbols, err := exec.Command("go", "tool", "nm", build(t, binary)).Output()
 	if err != nil {
 		t.Fatalf("go tool nm: %v", err)
 	}
@@ -86,30 +117,24 @@ func TestIAMPolicy_ListsTheCalls(t *testing.T) {
 			}
 		}
 	}
-	// EC2 and EFS make these on the caller's behalf, the first ones for customer managed keys
-	// (https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption-requirements.html), the last one for the network
-	// interface of a mount target, and its backup (https://docs.aws.amazon.com/efs/latest/ug/API_CreateMountTarget.html).
-	called = append(called, "kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo",
-		"ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:DescribeNetworkInterfaces", "elasticfilesystem:PutBackupPolicy")
-	text, err := os.ReadFile("../../deploy/iam/controller.json")
+	return called
+}
+
+func allowed(t *testing.T, policy string) []string {
+	t.Helper()
+	text, err := os.ReadFile("../../deploy/iam/" + policy)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var policy struct {
+	var file struct {
 		Statement []struct{ Action []string }
 	}
-	if err := json.Unmarshal(text, &policy); err != nil {
+	if err := json.Unmarshal(text, &file); err != nil {
 		t.Fatal(err)
 	}
-	var allowed []string
-	for _, s := range policy.Statement {
-		allowed = append(allowed, s.Action...)
+	var actions []string
+	for _, s := range file.Statement {
+		actions = append(actions, s.Action...)
 	}
-	for _, list := range []*[]string{&called, &allowed} {
-		slices.Sort(*list)
-		*list = slices.Compact(*list)
-	}
-	if diff := cmp.Diff(called, allowed); diff != "" {
-		t.Errorf("deploy/iam/controller.json differs from what the driver calls (- called, + allowed):\n%s", diff)
-	}
+	return actions
 }

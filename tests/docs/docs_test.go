@@ -150,8 +150,8 @@ func code(words ...string) string {
 	return strings.Join(out, ", ")
 }
 
-// TestTroubleshooting_QuotesWhatIsSaid looks for the texts in the first columns where they are said.
-func TestTroubleshooting_QuotesWhatIsSaid(t *testing.T) {
+// TestGuides_QuoteWhatIsSaid looks for the texts in the first columns where they are said.
+func TestGuides_QuoteWhatIsSaid(t *testing.T) {
 	root := harness.Root(t)
 	sources := map[string]string{}
 	for _, folder := range []string{"pkg", "cmd", ".ci", "Makefile"} {
@@ -167,7 +167,15 @@ func TestTroubleshooting_QuotesWhatIsSaid(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	page, err := os.ReadFile(filepath.Join(root, "docs", "guides", "troubleshooting.md"))
+	for name, least := range map[string]int{"troubleshooting.md": 20, "bosh.md": 6} {
+		quoted(t, filepath.Join(root, "docs", "guides", name), least, slices.Collect(maps.Values(sources)))
+	}
+}
+
+// quoted looks for at least so many quotes of a page's tables in the sources.
+func quoted(t *testing.T, path string, least int, sources []string) {
+	t.Helper()
+	page, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,12 +183,12 @@ func TestTroubleshooting_QuotesWhatIsSaid(t *testing.T) {
 	for _, line := range regexp.MustCompile(`(?m)^\| (.*?) \|`).FindAllStringSubmatch(string(page), -1) {
 		for _, quote := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(line[1], -1) {
 			quotes++
-			if !slices.ContainsFunc(slices.Collect(maps.Values(sources)), func(text string) bool { return strings.Contains(text, quote[1]) }) {
-				t.Errorf("nothing says %q (any more)", quote[1])
+			if !slices.ContainsFunc(sources, func(text string) bool { return strings.Contains(text, quote[1]) }) {
+				t.Errorf("%s: nothing says %q (any more)", path, quote[1])
 			}
 		}
 	}
-	if quotes < 20 {
-		t.Errorf("only %d texts were looked for", quotes)
+	if quotes < least {
+		t.Errorf("%s: only %d texts were looked for", path, quotes)
 	}
 }

@@ -1,0 +1,292 @@
+// Package release renders and runs the BOSH release: its templates with Ruby, as a director does, and its package in an
+// empty folder. It knows the release's files and what the executable answers.
+package release
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"gopkg.in/yaml.v2"
+
+	"github.com/diskbridge/diskbridge/tests/harness"
+)
+
+func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
+
+const job = "deploy/bosh/jobs/diskbridge_cpi"
+
+// render renders the job into a folder and returns the properties that its templates looked at.
+func render(t *testing.T, jobDir, out, properties string) ([]string, error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "ruby", "render.rb", jobDir, out)
+	cmd.Stdin = strings.NewReader(properties)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	text, err := cmd.Output()
+	if err != nil {
+		return nil, &renderError{stderr.String(), err}
+	}
+	var seen []string
+	return seen, json.Unmarshal(text, &seen)
+}
+
+type renderError struct {
+	text string
+	err  error
+}
+
+func (e *renderError) Error() string { return e.err.Error() + ": " + e.text }
+
+type property struct {
+	Description string      `yaml:"description"`
+	Default     interface{} `yaml:"default"`
+}
+
+type spec struct {
+	Name       string              `yaml:"name"`
+	Templates  map[string]string   `yaml:"templates"`
+	Packages   []string            `yaml:"packages"`
+	Properties map[string]property `yaml:"properties"`
+}
+
+func readYAML(t *testing.T, path string, into any) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err == nil {
+		err = yaml.Unmarshal(text, into)
+	}
+	if err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+}
+
+// everything sets every property.
+const everything = `{"aws":{"credentials_source":"static","access_key_id":"test","secret_access_key":"test","session_token":"t","role_arn":"arn:aws:iam::000000000000:role/bosh",
+ "region":"us-east-1","ec2_endpoint":"ec2.us-east-1.amazonaws.com","elb_endpoint":"e","dualstack":true,"max_retries":3,"encrypted":true,"kms_key_arn":"arn:k",
+ "connection_options":{"ca_cert":"-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----"}},
+ "debug":{"cpi":{"api_version":2}},"env":{"http_proxy":"http://a b'$(touch /nowhere)","https_proxy":"http://p","no_proxy":"10.0.0.0/8"},
+ "diskbridge":{"delegate":{"exec_path":"/d","stemcell_formats":["f"],"api_version":2},"endpoints":{"sts":"https://s"},"strict":true,"unknown_layout":"allow",
+ "snapshot_wait":"completed","availability_zone":"us-east-1a","tags":{"a":"b"},"timeouts":{"attach_disk":7}}}`
+
+func TestJob_EveryPropertyIsDescribedAndUsed(t *testing.T) {
+	root := harness.Root(t)
+	var s spec
+	readYAML(t, filepath.Join(root, job, "spec"), &s)
+	seen, err := render(t, filepath.Join(root, job), t.TempDir(), everything)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, p := range s.Properties {
+		if !strings.HasSuffix(p.Description, ".") {
+			t.Errorf("property %s has no description that is a sentence: %q", name, p.Description)
+		}
+		if !slices.Contains(seen, name) {
+			t.Errorf("no template uses property %s", name)
+		}
+	}
+	for _, name := range s.Packages {
+		if _, err := os.Stat(filepath.Join(root, "deploy/bosh/packages", name, "packaging")); err != nil {
+			t.Error(err)
+		}
+	}
+	if len(s.Properties) < 25 {
+		t.Errorf("only %d properties", len(s.Properties))
+	}
+}
+
+// TestJob_APropertyThatTheSpecLacksFails takes one property after the other out of the spec.
+func TestJob_APropertyThatTheSpecLacksFails(t *testing.T) {
+	root := harness.Root(t)
+	text, err := os.ReadFile(filepath.Join(root, job, "spec"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"aws.region", "aws.encrypted", "diskbridge.strict", "env.no_proxy", "aws.connection_options.ca_cert"} {
+		dir := filepath.Join(t.TempDir(), "job")
+		if err := os.CopyFS(dir, os.DirFS(filepath.Join(root, job))); err != nil {
+			t.Fatal(err)
+		}
+		without := regexp.MustCompile(`(?m)^  `+regexp.QuoteMeta(name)+`:\n(    .*\n)+`).ReplaceAll(text, nil)
+		if err := os.WriteFile(filepath.Join(dir, "spec"), without, 0o600); err != nil || len(without) == len(text) {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if _, err := render(t, dir, t.TempDir(), everything); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("without %s: %v", name, err)
+		}
+	}
+}
+
+// TestRelease_Runs installs the package in an empty folder, renders the job, and calls bin/cpi as the Director does.
+func TestRelease_Runs(t *testing.T) {
+	dir := harness.Dir(t)
+	emulator := harness.Emulator(t, dir, "--profile=instant", "--zones=us-east-1a")
+	jobs, packages := filepath.Join(dir, "jobs"), filepath.Join(dir, "packages")
+	install(t, dir, filepath.Join(packages, "diskbridge_cpi"))
+	delegate := filepath.Join(dir, "delegate")
+	if err := os.WriteFile(delegate, []byte("#!/bin/sh\ncat >/dev/null\necho '{\"result\":\"from the delegate\",\"error\":null,\"log\":\"\"}'\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	properties := `{"aws":{"region":"us-east-1","access_key_id":"test","secret_access_key":"test","ec2_endpoint":"` + emulator.Endpoint + `"},
+		"env":{"http_proxy":"http://nowhere'$(touch ` + dir + `/hacked)","no_proxy":"127.0.0.1"},"diskbridge":{"delegate":{"exec_path":"` + delegate + `"}}}`
+	if _, err := render(t, filepath.Join(harness.Root(t), job), filepath.Join(jobs, "diskbridge_cpi"), properties); err != nil {
+		t.Fatal(err)
+	}
+	for request, want := range map[string]string{
+		`{"method":"info","arguments":[],"context":{}}`: `{"result":{"api_version":3,"stemcell_formats":["aws-raw","aws-light"]},"error":null,"log":""}`,
+		`{"method":"create_disk","arguments":[1024,{"type":"gp3"},"` + emulator.Instances[0].ID + `"],"context":{"director_uuid":"d"},"api_version":3}`: `{"result":"vol-`,
+		`{"method":"has_vm","arguments":["i-1"],"context":{"director_uuid":"d"},"api_version":3}`:                                                       `{"result":"from the delegate"`,
+	} {
+		cmd := exec.CommandContext(t.Context(), filepath.Join(jobs, "diskbridge_cpi/bin/cpi"))
+		cmd.Env = []string{"PATH=/usr/bin:/bin", "BOSH_JOBS_DIR=" + jobs, "BOSH_PACKAGES_DIR=" + packages}
+		cmd.Stdin = strings.NewReader(request)
+		out, err := cmd.Output()
+		if err != nil || !strings.HasPrefix(string(out), want) {
+			t.Errorf("%s: %v, %s", request, err, out)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "hacked")); err == nil {
+		t.Error("a property reached the shell")
+	}
+}
+
+// install runs packaging as a compilation VM does: in an empty folder with the files that the package's spec names.
+func install(t *testing.T, dir, target string) {
+	t.Helper()
+	root, work := harness.Root(t), filepath.Join(dir, "compile")
+	var p struct {
+		Files []string `yaml:"files"`
+	}
+	readYAML(t, filepath.Join(root, "deploy/bosh/packages/diskbridge_cpi/spec"), &p)
+	binary, err := os.ReadFile(filepath.Join(harness.Bin(t), "diskbridge-cpi"))
+	if err != nil || len(p.Files) != 1 {
+		t.Fatalf("the package has the files %v, %v", p.Files, err)
+	}
+	for _, d := range []string{target, filepath.Dir(filepath.Join(work, p.Files[0]))} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(work, p.Files[0]), binary, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "bash", "-x", filepath.Join(root, "deploy/bosh/packages/diskbridge_cpi/packaging"))
+	cmd.Dir, cmd.Env = work, []string{"PATH=/usr/bin:/bin", "BOSH_INSTALL_TARGET=" + target}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("packaging: %v\n%s", err, out)
+	}
+}
+
+// TestManifests_NameWhatThereIs reads the examples and looks up what they name.
+func TestManifests_NameWhatThereIs(t *testing.T) {
+	root := harness.Root(t)
+	var s spec
+	readYAML(t, filepath.Join(root, job, "spec"), &s)
+	var ops []struct {
+		Type, Path string
+		Value      any
+	}
+	files, err := filepath.Glob(filepath.Join(root, "manifests/bosh/ops/*.yml"))
+	if err != nil || len(files) != 3 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	for _, file := range files {
+		readYAML(t, file, &ops)
+		for _, op := range ops {
+			if op.Type != "replace" || !strings.HasPrefix(op.Path, "/") || op.Value == nil {
+				t.Errorf("%s: %+v is no operation", file, op)
+			}
+			if m, ok := op.Value.(map[interface{}]interface{}); ok && m["name"] == s.Name {
+				for _, name := range leaves("", m["properties"]) {
+					if _, ok := s.Properties[name]; !ok {
+						t.Errorf("%s sets %s, which the job does not have", file, name)
+					}
+				}
+			}
+		}
+	}
+	var config struct {
+		CPIs []struct {
+			Type         string                      `yaml:"type"`
+			MigratedFrom []map[string]string         `yaml:"migrated_from"`
+			Properties   map[interface{}]interface{} `yaml:"properties"`
+		} `yaml:"cpis"`
+	}
+	readYAML(t, filepath.Join(root, "manifests/bosh/cpi-config.yml"), &config)
+	if len(config.CPIs) != 1 || config.CPIs[0].Type+"_cpi" != s.Name || len(config.CPIs[0].MigratedFrom) != 1 {
+		t.Errorf("the CPI config: %+v", config)
+	}
+	var cloud struct {
+		DiskTypes []struct {
+			Name       string                 `yaml:"name"`
+			Size       int                    `yaml:"disk_size"`
+			Properties map[string]interface{} `yaml:"cloud_properties"`
+		} `yaml:"disk_types"`
+	}
+	readYAML(t, filepath.Join(root, "manifests/bosh/cloud-config.yml"), &cloud)
+	dir := harness.Dir(t)
+	emulator := harness.Emulator(t, dir, "--profile=instant", "--zones=us-east-1a")
+	for _, d := range cloud.DiskTypes {
+		delete(d.Properties, "kms_key_arn") // the example's key is nobody's
+		create(t, emulator.Endpoint, emulator.Instances[0].ID, d.Name, d.Size, plain(d.Properties))
+	}
+	if len(cloud.DiskTypes) < 3 {
+		t.Errorf("only %d disk types", len(cloud.DiskTypes))
+	}
+}
+
+// create makes a disk of a disk type, with nothing that warns.
+func create(t *testing.T, endpoint, vm, name string, size int, properties any) {
+	t.Helper()
+	request, err := json.Marshal(map[string]any{
+		"method": "create_disk", "arguments": []any{size, properties, vm}, "api_version": 3,
+		"context": map[string]any{"director_uuid": "d", "access_key_id": "test", "secret_access_key": "test", "region": "us-east-1", "ec2_endpoint": endpoint},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), filepath.Join(harness.Bin(t), "diskbridge-cpi"))
+	cmd.Env, cmd.Stdin = []string{"PATH=/usr/bin:/bin"}, bytes.NewReader(request)
+	out, err := cmd.Output()
+	if err != nil || !strings.HasPrefix(string(out), `{"result":"vol-`) || !strings.HasSuffix(string(out), `"log":""}`+"\n") {
+		t.Errorf("disk type %s: %v, %s", name, err, out)
+	}
+}
+
+// leaves are the dotted names of all that is set.
+func leaves(at string, v any) []string {
+	m, ok := v.(map[interface{}]interface{})
+	if !ok {
+		return []string{at}
+	}
+	var all []string
+	for k, inner := range m {
+		all = append(all, leaves(strings.TrimPrefix(at+"."+k.(string), "."), inner)...)
+	}
+	return all
+}
+
+// plain makes what the YAML reader answers fit for JSON.
+func plain(v any) any {
+	switch v := v.(type) {
+	case map[interface{}]interface{}:
+		out := map[string]any{}
+		for k, inner := range v {
+			out[k.(string)] = plain(inner)
+		}
+		return out
+	case map[string]interface{}:
+		out := map[string]any{}
+		for k, inner := range v {
+			out[k] = plain(inner)
+		}
+		return out
+	}
+	return v
+}
