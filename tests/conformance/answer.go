@@ -12,6 +12,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	efstypes "github.com/aws/aws-sdk-go-v2/service/efs/types"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -124,6 +125,12 @@ func elementKey(v reflect.Value, position int) string {
 		return aws.ToString(e.DeviceName)
 	case types.InstanceTypeInfo:
 		return string(e.InstanceType)
+	case efstypes.Tag:
+		return aws.ToString(e.Key)
+	case efstypes.FileSystemDescription:
+		return aws.ToString(e.FileSystemId)
+	case efstypes.MountTargetDescription:
+		return aws.ToString(e.MountTargetId)
 	case kmstypes.AliasListEntry:
 		return aws.ToString(e.AliasName)
 	}

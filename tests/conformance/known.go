@@ -4,6 +4,7 @@ package main
 const (
 	api    = "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/"
 	codes  = api + "errors-overview.html"
+	efsAPI = "https://docs.aws.amazon.com/efs/latest/ug/"
 	kmsAPI = "https://docs.aws.amazon.com/kms/latest/APIReference/"
 	stsAPI = "https://docs.aws.amazon.com/STS/latest/APIReference/"
 )
@@ -11,7 +12,7 @@ const (
 // known are the differences that are meant, each with where AWS says so.
 func known() []explanation {
 	var all []explanation
-	for _, part := range [][]explanation{notEmulated(), notInMoto(), otherValues(), errorsOnlyMotoGives(), refusedByAWS(), refusedOtherwise()} {
+	for _, part := range [][]explanation{notEmulated(), notInMoto(), otherValues(), errorsOnlyMotoGives(), refusedByAWS(), refusedOtherwise(), files()} {
 		all = append(all, part...)
 	}
 	return all
