@@ -11,6 +11,7 @@ import (
 	"github.com/diskbridge/diskbridge/pkg/cloud/aws"
 	"github.com/diskbridge/diskbridge/pkg/config"
 	"github.com/diskbridge/diskbridge/pkg/kube"
+	"github.com/diskbridge/diskbridge/pkg/registration"
 )
 
 // identityWait is how long Kubernetes may take at the start, to answer or to give a new Node its providerID. Then the process
@@ -92,9 +93,11 @@ func (p *plugin) goKubernetes(ctx context.Context, group *errgroup.Group) {
 	}
 	if p.settings.KubeletRegistrationDir != "" && p.settings.NodeName != "" {
 		welcome := kube.Welcome{Client: p.cluster, Node: p.settings.NodeName}
-		for _, kind := range p.settings.Kinds {
-			welcome.Drivers = append(welcome.Drivers, kind.Driver)
+		registered := map[string]*registration.Plugin{}
+		for i, kind := range p.settings.Kinds {
+			welcome.Drivers, registered[kind.Driver] = append(welcome.Drivers, kind.Driver), p.plugins[i]
 		}
+		welcome.Registered = func(driver string) bool { return registered[driver].Registered() }
 		group.Go(func() error { welcome.Run(ctx); return nil })
 	}
 }

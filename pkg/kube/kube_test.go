@@ -175,6 +175,24 @@ func TestWelcome_WaitsForKubelet(t *testing.T) {
 	}
 }
 
+// TestWelcome_WaitsForThisProcess: the CSINode of a node that was restarted tells of the process before.
+func TestWelcome_WaitsForThisProcess(t *testing.T) {
+	s := kubetest.New(t)
+	putNode(s, startup)
+	putCSINode(s, `{"name":"`+driver+`"}`)
+	w, asked := welcome(open(t, s), time.Minute), 0
+	w.Registered = func(string) bool {
+		if asked++; len(taintsOf(t, s)) != 1 {
+			t.Error("the taint went before this process was registered")
+		}
+		return asked == 3
+	}
+	w.Run(t.Context())
+	if got := taintsOf(t, s); len(got) > 0 || asked != 3 {
+		t.Errorf("left: %v after %d questions", got, asked)
+	}
+}
+
 // TestWelcome_LosesNobodysTaint lets another controller change the taints between our reading and our writing, in each way.
 func TestWelcome_LosesNobodysTaint(t *testing.T) {
 	for name, after := range map[string][]string{

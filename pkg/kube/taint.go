@@ -23,6 +23,9 @@ type Welcome struct {
 	Client  *Client
 	Node    string
 	Drivers []string
+	// Registered reports whether kubelet has registered this process's driver; a CSINode may tell of an earlier one. nil: the
+	// CSINode decides alone.
+	Registered func(driver string) bool
 
 	First, Longest time.Duration // between two tries: 1 s, doubled up to 1 min
 	GiveUp         time.Duration // 30 min; until a process starts anew
@@ -61,7 +64,7 @@ func (w Welcome) try(ctx context.Context, waiting []string) ([]string, error) {
 	}
 	var left []string
 	for _, driver := range waiting {
-		if !ready[driver] {
+		if !ready[driver] || w.Registered != nil && !w.Registered(driver) {
 			left = append(left, driver)
 			continue
 		}

@@ -34,6 +34,7 @@ type Plugin struct {
 
 	mu       sync.Mutex
 	err      error
+	known    bool      // kubelet has registered us
 	refusals int       // in a row
 	again    time.Time // zero unless kubelet must find a new socket then
 }
@@ -88,6 +89,13 @@ func (p *Plugin) Err() error {
 	return p.err
 }
 
+// Registered reports whether kubelet has registered this very process.
+func (p *Plugin) Registered() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.known
+}
+
 // GetInfo answers kubelet's first question.
 func (p *Plugin) GetInfo(context.Context, *registerapi.InfoRequest) (*registerapi.PluginInfo, error) {
 	return &registerapi.PluginInfo{
@@ -101,7 +109,7 @@ func (p *Plugin) NotifyRegistrationStatus(ctx context.Context, s *registerapi.Re
 	logger := klog.FromContext(ctx).WithValues("driver", p.opts.Driver)
 	if s.GetPluginRegistered() {
 		p.mu.Lock()
-		p.err, p.refusals, p.again = nil, 0, time.Time{}
+		p.err, p.known, p.refusals, p.again = nil, true, 0, time.Time{}
 		p.mu.Unlock()
 		logger.Info("Registered with kubelet", "endpoint", p.opts.Endpoint)
 		return &registerapi.RegistrationStatusResponse{}, nil

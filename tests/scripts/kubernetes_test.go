@@ -16,7 +16,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc"
 	corev1 "k8s.io/api/core/v1"
+	registerapi "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 
 	"github.com/diskbridge/diskbridge/cmd/diskbridge/sandbox"
 	"github.com/diskbridge/diskbridge/pkg/kube/kubetest"
@@ -151,6 +153,15 @@ func TestKubernetes_Node(t *testing.T) {
 		t.Errorf("too early: %v", object.Spec.Taints)
 	}
 	cluster.Put("/apis/storage.k8s.io/v1/csinodes/n", `{"apiVersion":"storage.k8s.io/v1","kind":"CSINode","metadata":{"name":"n"},"spec":{"drivers":[{"name":"ebs.csi.diskbridge.io"}]}}`)
+	kubelet, err := sandbox.Dial(filepath.Join(dir, "r", sandbox.EBSDriver+"-reg.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kubelet.Close()
+	if _, err := registerapi.NewRegistrationClient(kubelet).NotifyRegistrationStatus(t.Context(),
+		&registerapi.RegistrationStatus{PluginRegistered: true}, grpc.WaitForReady(true)); err != nil {
+		t.Fatal(err)
+	}
 	harness.Eventually(t, "the startup taint goes, and no other", func(context.Context) error {
 		var object corev1.Node
 		cluster.Object(t, "/api/v1/nodes/n", &object)
