@@ -73,6 +73,10 @@ func bindLoop(n int, file *os.File) error {
 	if err := unix.IoctlLoopConfigure(int(dev.Fd()), &config); err != nil {
 		return fmt.Errorf("put %s on %s: %w", file.Name(), loopName(n), err)
 	}
+	// A disk that was attached is a new one; the kernel keeps the read-only flag of the loop device's last life.
+	if err := unix.IoctlSetPointerInt(int(dev.Fd()), unix.BLKROSET, 0); err != nil {
+		return errors.Join(fmt.Errorf("make %s writable: %w", loopName(n), err), clearLoop(n, file.Name()))
+	}
 	return nil
 }
 

@@ -350,3 +350,24 @@ func TestTree_CloseWaitsForNobody(t *testing.T) {
 	}
 	must(t, unix.Unmount(dir, 0))
 }
+
+func TestTree_AttachIsWritableAfterAReadOnlyLife(t *testing.T) {
+	tree := open(t)
+	node := attached(t, tree, one, vol, 8*mib)
+	f, err := os.OpenFile(node, os.O_RDWR, 0)
+	must(t, err)
+	must(t, unix.IoctlSetPointerInt(int(f.Fd()), unix.BLKROSET, 1))
+	must(t, f.Close())
+	before := tree.loops[vol]
+	must(t, tree.Detach(t.Context(), one, vol, false))
+	must(t, tree.Attach(t.Context(), one, vol))
+	if tree.loops[vol] != before {
+		t.Logf("another loop device than before: %d and %d", before, tree.loops[vol])
+	}
+	f, err = os.OpenFile(node, os.O_RDWR, 0)
+	must(t, err)
+	defer func() { _ = f.Close() }()
+	if ro, err := unix.IoctlGetInt(int(f.Fd()), unix.BLKROGET); err != nil || ro != 0 {
+		t.Errorf("the disk is read-only: %d, %v", ro, err)
+	}
+}
