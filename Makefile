@@ -68,7 +68,7 @@ soak: go-version ## kill, replay and walk at random for some minutes, with event
 
 # Kubernetes, its images and the programs that run it, from a module of their own.
 E2E := cd tests/e2e && CGO_ENABLED=0 $(GO)
-.PHONY: e2e cluster-up cluster-down image e2e-ready
+.PHONY: e2e e2e-external cluster-up cluster-down image e2e-ready
 e2e-ready: build $(HELM) ## build Kubernetes, once, and the images for e2e and cluster-up
 	@.ci/install e2e
 	@tests/e2e/build
@@ -77,7 +77,10 @@ e2e-ready: build $(HELM) ## build Kubernetes, once, and the images for e2e and c
 	@$(BIN)/e2e/cluster images
 
 e2e: e2e-ready ## run the stories of E2E_FOCUS=REGEXP, all by default, in a real Kubernetes (as root)
-	@$(E2E) test -trimpath -count=1 -timeout=25m -v ./stories -run '$(E2E_FOCUS)'
+	@$(E2E) test -trimpath -count=1 -timeout=25m -p 1 -v ./stories ./tutorial -run '$(E2E_FOCUS)'
+
+e2e-external: e2e-ready ## run Kubernetes' whole External Storage suite, and write its results into docs/reference (as root; 30 minutes)
+	@$(BIN)/e2e/cluster external
 
 cluster-up: e2e-ready ## start a real Kubernetes with the driver and an emulated AWS, to play with (as root)
 	@$(BIN)/e2e/cluster up

@@ -70,7 +70,6 @@ func Start(ctx context.Context, paths Paths) (*Cluster, error) {
 	}{
 		{"network", c.network},
 		{"aws-emulator", c.startAWS},
-		{"metadata", c.serveMetadata},
 		{"certificates", c.certificates},
 		{"nodes", c.startNodes},
 		{"control plane", c.startControlPlane},
@@ -116,7 +115,6 @@ func (c *Cluster) startAWS(ctx context.Context) error {
 		Instances []struct {
 			ID   string `json:"id"`
 			Zone string `json:"zone"`
-			IMDS string `json:"imds"`
 		} `json:"instances"`
 	}
 	line, err := bufio.NewReader(out).ReadBytes('\n')
@@ -127,7 +125,7 @@ func (c *Cluster) startAWS(ctx context.Context) error {
 		return fmt.Errorf("first line: %w", err)
 	}
 	for n, i := range ready.Instances {
-		c.Nodes = append(c.Nodes, &Node{Name: i.ID, Zone: i.Zone, Number: n + 1, Paths: c.Paths, metadata: parseURL(i.IMDS)})
+		c.Nodes = append(c.Nodes, &Node{Name: i.ID, Zone: i.Zone, Number: n + 1, Paths: c.Paths})
 	}
 	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,8 +27,7 @@ type Node struct {
 	Number int
 	Paths  Paths
 
-	metadata *url.URL
-	first    *exec.Cmd
+	first *exec.Cmd
 }
 
 func (n *Node) ip() string   { return fmt.Sprintf("10.77.0.%d", 10+n.Number) }

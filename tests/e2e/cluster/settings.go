@@ -10,6 +10,7 @@ kind: KubeletConfiguration
 address: %[1]s
 healthzBindAddress: 127.0.0.1
 providerID: aws:///%[2]s/%[3]s
+registerWithTaints: [{key: ebs.csi.diskbridge.io/agent-not-ready, effect: NoExecute}]
 authentication: {anonymous: {enabled: false}, webhook: {enabled: false}, x509: {clientCAFile: %[4]s}}
 authorization: {mode: AlwaysAllow}
 containerRuntimeEndpoint: unix:///run/containerd/containerd.sock

@@ -57,27 +57,32 @@ func (p Paths) keepLogs() error {
 }
 
 func (p Paths) sweepCgroups(context.Context) error {
+	groups, err := p.Cgroups()
+	for _, dir := range groups {
+		err = errors.Join(err, unix.Rmdir(dir))
+	}
+	return err
+}
+
+// Cgroups are the control groups of this run, children first.
+func (p Paths) Cgroups() (dirs []string, err error) {
 	roots, err := hierarchies()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, root := range roots {
-		var dirs []string
 		err := filepath.WalkDir(filepath.Join(root, p.cgroup()), func(path string, d fs.DirEntry, err error) error {
 			if err == nil && d.IsDir() {
 				dirs = append(dirs, path)
 			}
 			return nil // what is gone is what is wanted
 		})
-		slices.Reverse(dirs) // children first
-		for _, dir := range dirs {
-			err = errors.Join(err, unix.Rmdir(dir))
-		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	slices.Reverse(dirs)
+	return dirs, nil
 }
 
 // sweepLoops frees the loop devices behind volumes, and those that kubelets made of them for pods with raw devices.
@@ -103,21 +108,56 @@ func (p Paths) sweepLoops(context.Context) error {
 	return err
 }
 
-// Loops are the loop devices that this run's files are behind.
+// Loops are the loop devices that belong to this run: those behind volumes, and those that kubelets made of device nodes.
 func (p Paths) Loops() ([]string, error) {
 	files, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
 	if err != nil {
 		return nil, err
 	}
+	nodes, err := p.deviceNodes()
+	if err != nil {
+		return nil, err
+	}
 	var ours []string
 	for _, file := range files {
+		device := "/dev/" + strings.Split(file, "/")[3]
 		backing, err := os.ReadFile(file)
 		if err != nil {
 			continue // freed meanwhile
 		}
-		if strings.HasPrefix(string(backing), p.Run+"/") {
-			ours = append(ours, "/dev/"+strings.Split(file, "/")[3])
+		if strings.HasPrefix(string(backing), p.Run+"/") || nodes[backingOf(device)] {
+			ours = append(ours, device)
 		}
 	}
 	return ours, nil
+}
+
+// inode tells files apart, whatever mount they are seen through.
+type inode struct{ device, number uint64 }
+
+// deviceNodes are the nodes of attached volumes.
+func (p Paths) deviceNodes() (map[inode]bool, error) {
+	nodes := map[inode]bool{}
+	files, err := filepath.Glob(filepath.Join(p.AWS(), "instances/*/dev/*"))
+	for _, file := range files {
+		var st unix.Stat_t
+		if unix.Lstat(file, &st) == nil {
+			nodes[inode{st.Dev, st.Ino}] = true
+		}
+	}
+	return nodes, err
+}
+
+// backingOf is what is behind a loop device; nothing if it is free.
+func backingOf(device string) inode {
+	file, err := os.Open(device)
+	if err != nil {
+		return inode{}
+	}
+	defer file.Close() //nolint:errcheck // read
+	info, err := unix.IoctlLoopGetStatus64(int(file.Fd()))
+	if err != nil {
+		return inode{}
+	}
+	return inode{info.Device, info.Inode}
 }

@@ -94,7 +94,15 @@ func Cluster(ctx context.Context, kube string) ([]Image, error) {
 		Programs: maps.Clone(box.Programs), Links: box.Links, Files: box.Files,
 	}
 	agnhost.Programs["/agnhost"] = filepath.Join(kube, "agnhost")
-	images := []Image{box, agnhost, {
+	dd, err := look("dd")
+	if err != nil {
+		return nil, err
+	}
+	gnu := box // with the dd that knows oflag=nocache
+	gnu.Names, gnu.Programs, gnu.Links = []string{"registry.k8s.io/e2e-test-images/glibc-dns-testing:2.0.0"}, maps.Clone(box.Programs), maps.Clone(box.Links)
+	gnu.Programs["/bin/dd"] = dd
+	delete(gnu.Links, "/bin/dd")
+	images := []Image{box, agnhost, gnu, {
 		Names: []string{"localhost/pause:e2e"}, Entrypoint: []string{"/pause"},
 		Programs: map[string]string{"/pause": filepath.Join(kube, "pause")},
 	}}
@@ -118,7 +126,10 @@ func busybox(ctx context.Context) (Image, error) {
 		return Image{}, fmt.Errorf("%s --list: %w", program, err)
 	}
 	image := Image{
-		Names:    []string{"docker.io/library/busybox:1.37", "registry.k8s.io/e2e-test-images/busybox:1.37.0-1"},
+		Names: []string{
+			"docker.io/library/busybox:1.37", "registry.k8s.io/e2e-test-images/busybox:1.37.0-1",
+			"registry.k8s.io/e2e-test-images/nginx:1.15-4", // the suite wants its shell only
+		},
 		Programs: map[string]string{"/bin/busybox": program}, Links: map[string]string{},
 		Files: map[string]string{
 			"/etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",

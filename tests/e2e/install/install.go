@@ -38,6 +38,9 @@ func All(ctx context.Context, c *cluster.Cluster) error {
 	if err := chart(ctx, c); err != nil {
 		return fmt.Errorf("chart: %w", err)
 	}
+	if _, err := c.Kubectl(ctx, "", "apply", "-f", filepath.Join(c.Paths.Root, "manifests/storageclass-ebs.yaml")); err != nil {
+		return err
+	}
 	return cluster.Until(ctx, "driver on each node", func(ctx context.Context) error { return registered(ctx, c) })
 }
 
@@ -76,8 +79,7 @@ func chart(ctx context.Context, c *cluster.Cluster) error {
 	}
 	return c.Helm(ctx, "upgrade", "--install", Release, dir, "--namespace="+Namespace, "--values="+values,
 		"--set=controller.image.repository="+image.Controller+",controller.image.tag="+image.Tag,
-		"--set=node.image.repository="+image.Node+",node.image.tag="+image.Tag,
-		"--set-json=node.extraEnv=[]") // nodes have a metadata service here
+		"--set=node.image.repository="+image.Node+",node.image.tag="+image.Tag)
 }
 
 // registered says which node's kubelet does not know the driver yet, or that the controller is not ready.

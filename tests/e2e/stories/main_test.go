@@ -23,9 +23,6 @@ func TestMain(m *testing.M) {
 			here = c
 			err = install.All(ctx, c)
 		}
-		if err == nil {
-			_, err = c.Kubectl(ctx, "", "apply", "-f", paths.Root+"/manifests/storageclass-ebs.yaml")
-		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "stories:", err)
 			if c != nil {

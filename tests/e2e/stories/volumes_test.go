@@ -128,7 +128,9 @@ kind: VolumeAttributesClass
 metadata: {name: fast}
 driverName: ebs.csi.diskbridge.io
 parameters: {iops: "4000"}`)
-	s.Cleanup(func() { _, _ = here.Kubectl(context.Background(), "", "delete", "volumeattributesclass", "fast", "--wait=false") })
+	s.Cleanup(func() {
+		_, _ = here.Kubectl(context.Background(), "", "delete", "volumeattributesclass", "fast", "--wait=false")
+	})
 	s.apply(claim("data", "10Gi"), pod("writer", "data"))
 	s.running("writer")
 	s.kubectl("patch", "pvc", "data", "-p", `{"spec":{"volumeAttributesClassName":"fast"}}`)

@@ -17,6 +17,7 @@ import (
 	"github.com/diskbridge/diskbridge/tests/e2e/cluster"
 	"github.com/diskbridge/diskbridge/tests/e2e/image"
 	"github.com/diskbridge/diskbridge/tests/e2e/install"
+	"github.com/diskbridge/diskbridge/tests/e2e/suite"
 )
 
 const usage = `cluster runs a Kubernetes with diskbridge and an emulated AWS, in namespaces of its own.
@@ -26,6 +27,7 @@ const usage = `cluster runs a Kubernetes with diskbridge and an emulated AWS, in
   cluster up           starts a cluster, and prints how to use it
   cluster down         ends it; nothing is left
   cluster hold         what up leaves running
+  cluster external     runs Kubernetes' External Storage suite, and writes docs/reference/conformance.md
 `
 
 func main() {
@@ -37,8 +39,11 @@ func run(args []string) int {
 		fmt.Fprint(os.Stderr, usage)
 		return 2
 	}
-	if args[0] == "hold" {
+	switch args[0] {
+	case "hold":
 		return cluster.Within(hold)
+	case "external":
+		return cluster.Within(external)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -137,15 +142,45 @@ func down(ctx context.Context, paths cluster.Paths) error {
 	})
 }
 
-// hold runs the cluster with the driver until it is killed.
-func hold(paths cluster.Paths) int {
+// external runs all of Kubernetes' own suite that is not disruptive.
+func external(paths cluster.Paths) int {
 	ctx := context.Background()
 	err := func() error {
-		c, err := cluster.Start(ctx, paths)
+		c, err := start(ctx, paths)
 		if err != nil {
 			return err
 		}
-		if err := install.All(ctx, c); err != nil {
+		specs, err := suite.Run(ctx, c, suite.All, 10)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(paths.Root, "docs/reference/conformance.md"), []byte(suite.Page(specs)), 0o644)
+	}()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "cluster:", err)
+		return 1
+	}
+	return 0
+}
+
+// start starts the cluster with the driver.
+func start(ctx context.Context, paths cluster.Paths) (*cluster.Cluster, error) {
+	c, err := cluster.Start(ctx, paths)
+	if err == nil {
+		err = install.All(ctx, c)
+	}
+	if err != nil && c != nil {
+		c.Dump(ctx)
+	}
+	return c, err
+}
+
+// hold runs the cluster with the driver until it is killed.
+func hold(paths cluster.Paths) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	err := func() error {
+		if _, err := start(ctx, paths); err != nil {
 			return err
 		}
 		text, err := howTo(paths)
@@ -158,7 +193,8 @@ func hold(paths cluster.Paths) int {
 		fmt.Fprintln(os.Stderr, "cluster:", err)
 		return 1
 	}
-	select {}
+	<-ctx.Done()
+	return 0
 }
 
 // howTo writes a kubectl that works outside the namespaces, and says how to use it.
