@@ -110,6 +110,8 @@ func (b *Backend) ensureTarget(ctx context.Context, w want) (efs.MountTarget, er
 	err = batch.Poll(ctx, func(ctx context.Context) (bool, error) {
 		now, found, err := b.targetIn(ctx, w)
 		switch {
+		case fault.Is(err, fault.Unavailable):
+			return false, nil
 		case err != nil:
 			return false, err
 		case found && (now.State == efs.StateDeleting || now.State == efs.StateDeleted):
