@@ -41,8 +41,8 @@ Examples:
 `
 
 const demoUsage = `diskbridge demo takes EBS volumes through their whole life on this machine: it starts
-an AWS emulator and the driver, and talks CSI to it as Kubernetes does. It needs no AWS
-account. As root it formats and mounts real file systems on loop devices; without root it
+an AWS emulator and the driver, and talks CSI to it as Kubernetes does, and at last to the
+CPI as BOSH does. It needs no AWS account. As root it formats and mounts real file systems on loop devices; without root it
 plays the controller half and says what it leaves out. Ctrl-C cleans up.
 
 Usage:

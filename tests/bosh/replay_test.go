@@ -163,37 +163,7 @@ func replays() []replayed {
 		}
 		return nil
 	}
-	return append([]replayed{
-		{
-			// Two calls are two disks; the first is left only where an operator finds it.
-			"create_disk", "create_disk", func(s *site) []any { return []any{1024, map[string]any{}, vm(s)} },
-			func(s *site, _ []any, a answer) error {
-				volumes, _ := s.live()
-				for _, v := range volumes {
-					if string(a.Result) == `"`+v.ID+`"` && (v.State != "available" || v.Tags["diskbridge.io/unconfirmed"] != "") {
-						return fmt.Errorf("the disk that was answered is %+v", v)
-					}
-					if v.Tags["diskbridge.io/layout"] != "blank" || v.Tags["diskbridge.io/holder"] == "" {
-						return fmt.Errorf("nobody finds %+v", v)
-					}
-				}
-				if len(volumes) == 0 || len(volumes) > 2 {
-					return fmt.Errorf("%d disks are there", len(volumes))
-				}
-				return a.fails()
-			},
-		},
-		{
-			"create_disk with a name", "create_disk", func(s *site) []any { return []any{1024, map[string]any{"name": "cache"}, vm(s)} },
-			func(s *site, _ []any, a answer) error {
-				if err := a.fails(); err != nil {
-					return err
-				}
-				return one(s, "available and confirmed", func(v harness.TrueVolume) bool {
-					return string(a.Result) == `"`+v.ID+`"` && v.State == "available" && v.Tags["diskbridge.io/unconfirmed"] == ""
-				})
-			},
-		},
+	return slices.Concat(creations(vm, one), []replayed{
 		{
 			"delete_disk", "delete_disk", func(s *site) []any { return []any{disk(s)} },
 			func(s *site, _ []any, a answer) error {
@@ -212,37 +182,7 @@ func replays() []replayed {
 				return a.fails()
 			},
 		},
-		{
-			"attach_disk", "attach_disk", func(s *site) []any { return []any{vm(s), disk(s)} },
-			func(s *site, _ []any, a answer) error {
-				if err := a.fails(); err != nil {
-					return err
-				}
-				return one(s, "attached", func(v harness.TrueVolume) bool {
-					on, is := v.On(vm(s))
-					return is && on.State == "attached" && v.Tags["diskbridge.io/layout"] == "bosh"
-				})
-			},
-		},
-		{
-			"detach_disk", "detach_disk", func(s *site) []any { id := attached(s); return []any{vm(s), id} },
-			func(s *site, _ []any, a answer) error {
-				if err := a.fails("DiskNotAttached"); err != nil {
-					return err
-				}
-				return one(s, "detached", func(v harness.TrueVolume) bool { return len(v.Attachments) == 0 })
-			},
-		},
-		{
-			"get_disks", "get_disks", func(s *site) []any { attached(s); return []any{vm(s)} },
-			func(_ *site, _ []any, a answer) error {
-				if !strings.HasPrefix(string(a.Result), `["vol-`) {
-					return fmt.Errorf("it answered %s", a.Result)
-				}
-				return a.fails()
-			},
-		},
-	}, changes(disk, attached, one)...)
+	}, attachments(vm, disk, attached, one), changes(disk, attached, one))
 }
 
 func changes(disk, attached func(*site) string, one func(*site, string, func(harness.TrueVolume) bool) error) []replayed {
@@ -296,6 +236,76 @@ func changes(disk, attached func(*site) string, one func(*site, string, func(har
 			func(s *site, _ []any, a answer) error {
 				if _, snapshots := s.live(); len(snapshots) > 0 {
 					return fmt.Errorf("it is still there: %+v", snapshots)
+				}
+				return a.fails()
+			},
+		},
+	}
+}
+
+func creations(vm func(*site) string, one func(*site, string, func(harness.TrueVolume) bool) error) []replayed {
+	return []replayed{
+		{
+			// Two calls are two disks; the first is left only where an operator finds it.
+			"create_disk", "create_disk", func(s *site) []any { return []any{1024, map[string]any{}, vm(s)} },
+			func(s *site, _ []any, a answer) error {
+				volumes, _ := s.live()
+				for _, v := range volumes {
+					if string(a.Result) == `"`+v.ID+`"` && (v.State != "available" || v.Tags["diskbridge.io/unconfirmed"] != "") {
+						return fmt.Errorf("the disk that was answered is %+v", v)
+					}
+					if v.Tags["diskbridge.io/layout"] != "blank" || v.Tags["diskbridge.io/holder"] == "" {
+						return fmt.Errorf("nobody finds %+v", v)
+					}
+				}
+				if len(volumes) == 0 || len(volumes) > 2 {
+					return fmt.Errorf("%d disks are there", len(volumes))
+				}
+				return a.fails()
+			},
+		},
+		{
+			"create_disk with a name", "create_disk", func(s *site) []any { return []any{1024, map[string]any{"name": "cache"}, vm(s)} },
+			func(s *site, _ []any, a answer) error {
+				if err := a.fails(); err != nil {
+					return err
+				}
+				return one(s, "available and confirmed", func(v harness.TrueVolume) bool {
+					return string(a.Result) == `"`+v.ID+`"` && v.State == "available" && v.Tags["diskbridge.io/unconfirmed"] == ""
+				})
+			},
+		},
+	}
+}
+
+func attachments(vm, disk, attached func(*site) string, one func(*site, string, func(harness.TrueVolume) bool) error) []replayed {
+	return []replayed{
+		{
+			"attach_disk", "attach_disk", func(s *site) []any { return []any{vm(s), disk(s)} },
+			func(s *site, _ []any, a answer) error {
+				if err := a.fails(); err != nil {
+					return err
+				}
+				return one(s, "attached", func(v harness.TrueVolume) bool {
+					on, is := v.On(vm(s))
+					return is && on.State == "attached" && v.Tags["diskbridge.io/layout"] == "bosh"
+				})
+			},
+		},
+		{
+			"detach_disk", "detach_disk", func(s *site) []any { id := attached(s); return []any{vm(s), id} },
+			func(s *site, _ []any, a answer) error {
+				if err := a.fails("DiskNotAttached"); err != nil {
+					return err
+				}
+				return one(s, "detached", func(v harness.TrueVolume) bool { return len(v.Attachments) == 0 })
+			},
+		},
+		{
+			"get_disks", "get_disks", func(s *site) []any { attached(s); return []any{vm(s)} },
+			func(_ *site, _ []any, a answer) error {
+				if !strings.HasPrefix(string(a.Result), `["vol-`) {
+					return fmt.Errorf("it answered %s", a.Result)
 				}
 				return a.fails()
 			},

@@ -124,7 +124,7 @@ func publish(t *testing.T) string {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"diskbridge", "diskbridge-csi", "aws-emulator"} {
+	for _, name := range []string{"diskbridge", "diskbridge-csi", "diskbridge-cpi", "aws-emulator"} {
 		copyProgram(t, filepath.Join(harness.Bin(t), name), filepath.Join(dir, name))
 	}
 	return filepath.Join(dir, "diskbridge")

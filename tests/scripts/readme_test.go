@@ -61,9 +61,9 @@ func makeDemo(t *testing.T) {
 	if err != nil {
 		t.Fatalf("make demo: %v\n%s", err, out)
 	}
-	want := []string{"A file system: ext4", "A file system: xfs", "A file system: btrfs", "A raw block device", "Nothing is left", "All of it happened"}
+	want := []string{"A file system: ext4", "A file system: xfs", "A file system: btrfs", "A raw block device", "A disk of BOSH", "refused: BOSH holds it", "Nothing is left", "All of it happened"}
 	if !harness.IsRoot() {
-		want = []string{"left out, for they need root", "All of it happened"}
+		want = []string{"left out, for they need root", "A disk of BOSH", "All of it happened"}
 	}
 	for _, text := range want {
 		if !strings.Contains(string(out), text) {

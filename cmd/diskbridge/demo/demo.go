@@ -68,6 +68,9 @@ func (s *scene) play(ctx context.Context) error {
 	if err := life(ctx); err != nil {
 		return err
 	}
+	if err := s.bosh(ctx); err != nil {
+		return err
+	}
 	if err := s.nothingLeft(ctx); err != nil {
 		return err
 	}
