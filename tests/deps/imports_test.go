@@ -38,20 +38,24 @@ var layers = map[string]layer{
 	"pkg/cpi":     {ours: []string{"pkg/backend", "pkg/broker", "pkg/fault", "pkg/observe", "pkg/version", "pkg/volume"}, why: "a front door goes through the broker"},
 
 	"pkg/kube":         {ours: []string{"pkg/fault", "pkg/kube"}, foreign: []string{kube}, why: "it alone talks to Kubernetes' API, and knows nothing else"},
+	"pkg/directory":    {ours: []string{"pkg/fault", "pkg/volume"}, why: "it works on a mounted root, whoever mounted it"},
+	"pkg/mounter":      {ours: []string{"pkg/fault", "pkg/socket", "pkg/volume"}, why: "it keeps what mounts need, and mounts nothing"},
 	"pkg/socket":       {foreign: []string{grpc}, why: "it owns sockets, not what is said on them"},
 	"pkg/registration": {ours: []string{"pkg/fault", "pkg/socket"}, foreign: []string{grpc}, why: "it tells kubelet where the plugin is, and knows nothing else of it"},
 
 	"pkg/emulator": {ours: []string{"pkg/emulator"}, foreign: []string{aws}, why: "the emulator is an independent judge"},
 
-	"cmd/aws-emulator":     {ours: []string{"pkg/emulator", "pkg/version"}, why: "it wires the emulator"},
-	"cmd/diskbridge":       {ours: []string{"cmd/diskbridge", "pkg/version"}, foreign: []string{csi, grpc}, why: "the demo is a CSI client and sees what Kubernetes sees"},
-	"cmd/diskbridge/disks": {ours: []string{"pkg"}, not: []string{"pkg/cpi", "pkg/csi", "pkg/mount", "pkg/emulator"}, why: "it is the engine in an operator's hands"},
-	"cmd/diskbridge-csi":   {ours: []string{"pkg"}, not: []string{"pkg/cpi", "pkg/emulator"}, foreign: []string{aws, grpc}, why: "it wires one front door"},
-	"cmd/diskbridge-cpi":   {ours: []string{"pkg"}, not: []string{"pkg/csi", "pkg/mount", "pkg/emulator"}, foreign: []string{aws}, why: "it wires the other front door"},
+	"cmd/aws-emulator":       {ours: []string{"pkg/emulator", "pkg/version"}, why: "it wires the emulator"},
+	"cmd/diskbridge":         {ours: []string{"cmd/diskbridge", "pkg/version"}, foreign: []string{csi, grpc}, why: "the demo is a CSI client and sees what Kubernetes sees"},
+	"cmd/diskbridge/disks":   {ours: []string{"pkg"}, not: []string{"pkg/cpi", "pkg/csi", "pkg/mount", "pkg/emulator"}, why: "it is the engine in an operator's hands"},
+	"cmd/diskbridge-csi":     {ours: []string{"pkg"}, not: []string{"pkg/cpi", "pkg/emulator"}, foreign: []string{aws, grpc}, why: "it wires one front door"},
+	"cmd/diskbridge-cpi":     {ours: []string{"pkg"}, not: []string{"pkg/csi", "pkg/mount", "pkg/emulator"}, foreign: []string{aws}, why: "it wires the other front door"},
+	"cmd/diskbridge/machine": {why: "it makes machines and knows nothing of what is done inside", ours: []string{"cmd/diskbridge/machine"}},
 
 	"tests/bench":       {ours: []string{"cmd/diskbridge/sandbox", "pkg/emulator"}, foreign: []string{aws, csi, grpc}, why: "it measures any driver from outside"},
 	"tests/conformance": {ours: []string{"cmd/diskbridge/sandbox", "pkg/emulator"}, foreign: []string{aws}, why: "it judges the emulator by AWS's own client"},
-	"tests/nvme":        {ours: []string{"tests/nvme"}, foreign: []string{csi, grpc}, why: "it is a CSI client and sees what the kubelet sees"},
+	"tests/nfs":         {ours: []string{"tests/nfs", "cmd/diskbridge/machine"}, foreign: []string{aws, csi, grpc}, why: "it is a CSI client and sees what the kubelet sees"},
+	"tests/nvme":        {ours: []string{"tests/nvme", "cmd/diskbridge/machine"}, foreign: []string{csi, grpc}, why: "it is a CSI client and sees what the kubelet sees"},
 
 	"tests": {ours: []string{"cmd", "pkg", "tests"}, foreign: []string{aws, csi, grpc}, why: "tests see everything"},
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"debug/elf"
 	"errors"
 	"fmt"
 	"io"
@@ -12,14 +11,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
+
+	"github.com/diskbridge/diskbridge/cmd/diskbridge/machine"
 )
 
 // kernel is Debian's kernel for clouds, which has the NVMe target and both file systems.
 type kernel struct {
-	image   string            // a file
-	modules map[string]string // name to file
+	image   string // a file
+	modules machine.Modules
 }
 
 // wanted are the modules that the scenarios need, beside what those need themselves.
@@ -86,83 +86,10 @@ func tool(ctx context.Context, dir, name string, args ...string) ([]byte, error)
 
 // readKernel finds the parts of an unpacked kernel package.
 func readKernel(root string) (kernel, error) {
-	k := kernel{modules: map[string]string{}}
-	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
-		base := filepath.Base(path)
-		if name, _, ok := strings.Cut(base, ".ko"); ok && err == nil && !e.IsDir() {
-			k.modules[moduleName(name)] = path
-		} else if strings.HasPrefix(base, "vmlinuz-") {
-			k.image = path
-		}
-		return err
-	})
-	if err == nil && k.image == "" {
-		err = fmt.Errorf("no kernel is in %s; remove that folder", root)
+	images, err := filepath.Glob(filepath.Join(root, "boot", "vmlinuz-*"))
+	if err != nil || len(images) == 0 {
+		return kernel{}, fmt.Errorf("no kernel is in %s; remove that folder (%w)", root, err)
 	}
-	return k, err
-}
-
-// moduleName is how the kernel calls it, whatever its file is called.
-func moduleName(name string) string { return strings.ReplaceAll(name, "-", "_") }
-
-// load reads modules and all that they depend on, in the order in which they have to be loaded. What is not there as a
-// module is part of the kernel.
-func (k kernel) load(ctx context.Context, names ...string) ([][]byte, error) {
-	var out [][]byte
-	var seen []string
-	var add func(names []string) error
-	add = func(names []string) error {
-		for _, name := range names {
-			name = moduleName(name)
-			path, ok := k.modules[name]
-			if !ok || slices.Contains(seen, name) {
-				continue
-			}
-			seen = append(seen, name)
-			data, err := readModule(ctx, path)
-			if err != nil {
-				return err
-			}
-			needs, err := dependencies(data)
-			if err != nil {
-				return fmt.Errorf("module %s: %w", name, err)
-			}
-			if err := add(needs); err != nil {
-				return err
-			}
-			out = append(out, data)
-		}
-		return nil
-	}
-	return out, add(names)
-}
-
-// readModule reads a module; newer Debians compress them.
-func readModule(ctx context.Context, path string) ([]byte, error) {
-	if strings.HasSuffix(path, ".xz") {
-		return tool(ctx, "/", "xz", "-dc", path)
-	}
-	return os.ReadFile(path)
-}
-
-// dependencies reads which modules a module says it needs.
-func dependencies(module []byte) ([]string, error) {
-	f, err := elf.NewFile(bytes.NewReader(module))
-	if err != nil {
-		return nil, err
-	}
-	section := f.Section(".modinfo")
-	if section == nil {
-		return nil, errors.New("it has no .modinfo")
-	}
-	info, err := section.Data()
-	if err != nil {
-		return nil, err
-	}
-	for line := range strings.SplitSeq(string(info), "\x00") {
-		if list, ok := strings.CutPrefix(line, "depends="); ok && list != "" {
-			return strings.Split(list, ","), nil
-		}
-	}
-	return nil, nil
+	modules, err := machine.FindModules(root)
+	return kernel{image: images[0], modules: modules}, err
 }

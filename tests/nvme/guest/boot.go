@@ -1,84 +1,23 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/diskbridge/diskbridge/cmd/diskbridge/machine/inside"
 )
 
-// boot makes a machine of a kernel: file systems, modules, the loopback interface.
+// boot makes a machine of a kernel, with folders for disks and the target that disks are attached through.
 func boot() error {
-	for _, m := range []struct{ kind, at string }{
-		{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"tmpfs", "/run"}, {"tmpfs", "/tmp"}, {"tmpfs", "/disks"},
-	} {
-		if err := os.MkdirAll(m.at, 0o755); err != nil {
-			return err
-		}
-		if err := unix.Mount(m.kind, m.at, m.kind, 0, ""); err != nil {
-			return fmt.Errorf("mount %s: %w", m.at, err)
-		}
-	}
-	modules, err := filepath.Glob("/modules/*") // in the order of their names
-	if err != nil {
+	if err := inside.Boot(); err != nil {
 		return err
 	}
-	for _, path := range modules {
-		if err := loadModule(path); err != nil {
-			return fmt.Errorf("load %s: %w", path, err)
-		}
+	if err := inside.Mount("tmpfs", "/disks"); err != nil {
+		return err
 	}
 	if err := unix.Mount("configfs", "/sys/kernel/config", "configfs", 0, ""); err != nil {
 		return fmt.Errorf("mount configfs: %w", err)
 	}
-	if err := loopbackUp(); err != nil {
-		return fmt.Errorf("loopback interface: %w", err)
-	}
 	return openPort()
-}
-
-func loadModule(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	err = unix.FinitModule(int(f.Fd()), "", 0)
-	if errors.Is(err, unix.EEXIST) {
-		err = nil
-	}
-	return errors.Join(err, f.Close())
-}
-
-func loopbackUp() error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	request, err := unix.NewIfreq("lo")
-	if err == nil {
-		request.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
-		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCSIFFLAGS, uintptr(unsafe.Pointer(request))); errno != 0 {
-			err = errno
-		}
-	}
-	return errors.Join(err, unix.Close(fd))
-}
-
-// mountedBelow lists what is mounted below a folder, in the order in which it was mounted.
-func mountedBelow(dir string) ([]string, error) {
-	table, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return nil, err
-	}
-	var out []string
-	for line := range strings.Lines(string(table)) {
-		if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(f[4], dir+"/") {
-			out = append(out, f[4])
-		}
-	}
-	return out, nil
 }

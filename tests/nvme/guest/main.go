@@ -16,6 +16,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
+
+	"github.com/diskbridge/diskbridge/cmd/diskbridge/machine/inside"
 )
 
 const (
@@ -34,10 +36,7 @@ func main() {
 	} else if err := report(); err != nil {
 		fmt.Fprintf(os.Stderr, "guest: %v\n", err)
 	}
-	unix.Sync()
-	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF); err != nil {
-		fmt.Fprintf(os.Stderr, "guest: power off: %v\n", err)
-	}
+	fmt.Fprintf(os.Stderr, "guest: power off: %v\n", inside.PowerOff())
 }
 
 // report runs every scenario and writes a line for each: "PASS name time", "FAIL name: error", and "END" at last.
@@ -136,7 +135,7 @@ func (w *world) restart(ctx context.Context) error {
 // cleanUp detaches what a scenario left. It is an error if anything is still mounted then.
 func (w *world) cleanUp(ctx context.Context) error {
 	var errs []error
-	if left, err := mountedBelow(plugins); err != nil || len(left) > 0 {
+	if left, err := inside.MountedBelow(plugins); err != nil || len(left) > 0 {
 		errs = append(errs, err, fmt.Errorf("still mounted: %v", left))
 		for i := len(left) - 1; i >= 0; i-- {
 			errs = append(errs, unix.Unmount(left[i], unix.MNT_DETACH))

@@ -12,6 +12,8 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/diskbridge/diskbridge/cmd/diskbridge/machine/inside"
 )
 
 type scenario struct {
@@ -224,7 +226,7 @@ func neverComes(ctx context.Context, w *world) error {
 	if err := c.stage(short); status.Code(err) != codes.DeadlineExceeded && status.Code(err) != codes.Unavailable {
 		return fmt.Errorf("stage answers %v, want DeadlineExceeded or Unavailable", status.Convert(err))
 	}
-	if left, err := mountedBelow(plugins); err != nil || len(left) > 0 {
+	if left, err := inside.MountedBelow(plugins); err != nil || len(left) > 0 {
 		return errors.Join(err, fmt.Errorf("mounted: %v", left))
 	}
 	return c.unmount(ctx)

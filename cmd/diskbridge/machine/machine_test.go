@@ -1,4 +1,4 @@
-package main
+package machine
 
 import (
 	"bytes"
@@ -22,7 +22,7 @@ func TestFollow(t *testing.T) {
 		"a strange line":     {"PASS one\npanic: oh\nEND\n", "1 scenarios failed", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			passed, err := follow(io.Discard, strings.NewReader(tc.report))
+			passed, err := Follow(io.Discard, strings.NewReader(tc.report))
 			if passed != tc.passed || (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("%d passed, error %v; want %d and %q", passed, err, tc.passed, tc.want)
 			}
@@ -32,8 +32,8 @@ func TestFollow(t *testing.T) {
 
 func TestArchive(t *testing.T) {
 	var out bytes.Buffer
-	a := &archive{w: &out, seen: map[string]bool{}}
-	if err := errors.Join(a.file("/a/b/c", []byte("hello")), a.file("/a/d", nil), a.device("/dev/console", 5, 1), a.end()); err != nil {
+	a := NewArchive(&out)
+	if err := errors.Join(a.file("/a/b/c", []byte("hello")), a.file("/a/d", nil), a.device("/dev/console", 5, 1), a.End()); err != nil {
 		t.Fatal(err)
 	}
 	if out.Len()%4 != 0 {
@@ -65,7 +65,7 @@ func TestArchive(t *testing.T) {
 }
 
 func TestArchive_programsComeWithTheirLibraries(t *testing.T) {
-	a := &archive{w: io.Discard, seen: map[string]bool{}}
+	a := NewArchive(io.Discard)
 	if err := a.program("mkfs.xfs"); err != nil {
 		t.Fatal(err)
 	}

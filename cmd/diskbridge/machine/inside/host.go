@@ -1,0 +1,110 @@
+package inside
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// The arguments with which this program is run again, as a process in namespaces of its own.
+const (
+	hostCommand   = "namespace-host"
+	serverCommand = "namespace-nfs-server"
+)
+
+// Host is a computer within this machine: a network, a name and a mount table of its own, linked to this one's network.
+type Host struct {
+	cmd     *exec.Cmd
+	stdin   io.WriteCloser
+	answers *bufio.Scanner
+}
+
+// StartHost makes a computer with some addresses. It sees the same files.
+func StartHost(ctx context.Context, name string, addresses ...string) (*Host, error) {
+	return startHost(ctx, hostCommand, name, addresses...)
+}
+
+func startHost(ctx context.Context, command, name string, addresses ...string) (*Host, error) {
+	cmd := exec.Command("/proc/self/exe", command, name) //nolint:noctx // Close ends it
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWUTS, Pdeathsig: syscall.SIGKILL}
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	h := &Host{cmd: cmd, stdin: stdin, answers: bufio.NewScanner(stdout)}
+	if err := Link(ctx, h.PID(), addresses...); err != nil {
+		return nil, errors.Join(err, h.Close())
+	}
+	return h, nil
+}
+
+// PID is the process whose namespaces the host has.
+func (h *Host) PID() int { return h.cmd.Process.Pid }
+
+// Path is where this process sees a path of the host.
+func (h *Host) Path(path string) string { return fmt.Sprintf("/proc/%d/root%s", h.PID(), path) }
+
+// Command is what runs a program on the host.
+func (h *Host) Command(args ...string) []string {
+	return append([]string{"nsenter", "--target=" + strconv.Itoa(h.PID()), "--net", "--mount", "--uts"}, args...)
+}
+
+// Close ends the host, and its network with it.
+func (h *Host) Close() error { return errors.Join(h.stdin.Close(), h.cmd.Wait()) }
+
+func (h *Host) order(what string) error {
+	if _, err := fmt.Fprintln(h.stdin, what); err != nil {
+		return err
+	}
+	if !h.answers.Scan() {
+		return fmt.Errorf("%s: the process is gone (%w)", what, h.answers.Err())
+	}
+	if answer := h.answers.Text(); answer != "ok" {
+		return fmt.Errorf("%s: %s", what, answer)
+	}
+	return nil
+}
+
+// Main is for the main function of every program that makes hosts: it reports whether this process is one, and then has
+// done all that is to be done.
+func Main(args []string) (done bool, err error) {
+	if len(args) != 3 || args[1] != hostCommand && args[1] != serverCommand {
+		return false, nil
+	}
+	if err := unix.Sethostname([]byte(args[2])); err != nil {
+		return true, err
+	}
+	if args[1] == serverCommand {
+		return true, serve(context.Background(), os.Stdin, os.Stdout)
+	}
+	obey(os.Stdin, os.Stdout, nil)
+	return true, nil
+}
+
+// obey does what the lines on in say, until there are no more.
+func obey(in io.Reader, out io.Writer, orders map[string]func() error) {
+	for lines := bufio.NewScanner(in); lines.Scan(); {
+		answer := "ok"
+		if err := orders[lines.Text()](); err != nil {
+			answer = strings.ReplaceAll(err.Error(), "\n", " ")
+		}
+		fmt.Fprintln(out, answer)
+	}
+}
