@@ -184,11 +184,28 @@ func address(fileSystem string, r PlanRequest) (string, error) {
 		}
 		return known.ip, nil
 	}
-	if !regionName.MatchString(r.Region) {
+	name := EFSName(fileSystem, r.Region)
+	if name == "" {
 		return "", fmt.Errorf("no mount target's address was given and the region %q makes no DNS name; "+
 			"let the controller publish the volume, write %s into the volume context, or set --region", r.Region, ContextAddress)
 	}
-	return fileSystem + ".efs." + r.Region + "." + dnsSuffix(r.Region), nil
+	return name, nil
+}
+
+// EFSName is the DNS name of a file system, which its TLS certificate is for too; "" where region is none.
+func EFSName(fileSystem, region string) string {
+	if !regionName.MatchString(region) {
+		return ""
+	}
+	return fileSystem + ".efs." + region + "." + dnsSuffix(region)
+}
+
+// Tunnel is a way to a mount target that is encrypted. ServerName is what its certificate must be for.
+type Tunnel struct {
+	FileSystem string `json:"fileSystem"`
+	Address    string `json:"address"`
+	Port       uint16 `json:"port"`
+	ServerName string `json:"serverName"`
 }
 
 // dnsSuffix of a region's partition. https://docs.aws.amazon.com/efs/latest/ug/mounting-fs-mount-cmd-dns-name.html
