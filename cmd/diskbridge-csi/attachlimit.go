@@ -29,7 +29,7 @@ const (
 // attachments answers how many volumes of one driver this node takes, from instance metadata, sysfs and the mount table.
 // It remembers what it staged, for volumes whose paths do not say whose they are.
 type attachments struct {
-	csi.Stager
+	blocks
 
 	configured int64 // 0: as many as the instance type takes
 	disks      func() ([]mount.Attached, error)
@@ -41,11 +41,17 @@ type attachments struct {
 	logged string
 }
 
-var _ csi.Stager = (*attachments)(nil)
+// blocks is what [mount.Block] does for a node.
+type blocks interface {
+	csi.Stager[volume.BlockPlan]
+	csi.Expander[volume.BlockPlan]
+}
+
+var _ blocks = (*attachments)(nil)
 
 func newAttachments(s *config.Settings, driver string, stager *mount.Block) *attachments {
 	return &attachments{
-		Stager: stager, configured: s.VolumeAttachLimit, disks: stager.Attached,
+		blocks: stager, configured: s.VolumeAttachLimit, disks: stager.Attached,
 		owner:    limits.Owner{Driver: driver, PathRoot: s.PathRoot, PublishedBy: publishedBy},
 		instance: instance{typ: s.InstanceType, interfaces: aws.Interfaces, identity: aws.Self, now: time.Now},
 		staged:   map[string]string{},
@@ -54,7 +60,7 @@ func newAttachments(s *config.Settings, driver string, stager *mount.Block) *att
 
 // Stage remembers the volume.
 func (a *attachments) Stage(ctx context.Context, plan volume.BlockPlan, stagingPath string) error {
-	err := a.Stager.Stage(ctx, plan, stagingPath)
+	err := a.blocks.Stage(ctx, plan, stagingPath)
 	if err == nil {
 		a.mu.Lock()
 		defer a.mu.Unlock()
@@ -65,7 +71,7 @@ func (a *attachments) Stage(ctx context.Context, plan volume.BlockPlan, stagingP
 
 // Unstage forgets the volume: it will be detached.
 func (a *attachments) Unstage(ctx context.Context, handle, stagingPath string) error {
-	err := a.Stager.Unstage(ctx, handle, stagingPath)
+	err := a.blocks.Unstage(ctx, handle, stagingPath)
 	if err == nil {
 		a.mu.Lock()
 		defer a.mu.Unlock()

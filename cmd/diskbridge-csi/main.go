@@ -17,6 +17,7 @@ import (
 
 	"github.com/diskbridge/diskbridge/pkg/backend/all"
 	"github.com/diskbridge/diskbridge/pkg/config"
+	"github.com/diskbridge/diskbridge/pkg/mount"
 	"github.com/diskbridge/diskbridge/pkg/version"
 )
 
@@ -29,6 +30,7 @@ Modes:
   controller  provisions, attaches, grows and snapshots volumes; needs AWS credentials
   node        stages and mounts volumes on this machine; needs root, no AWS credentials
   all         both in one process
+  mounter     keeps the TLS tunnels of this machine's mounts, also while the node plugin is replaced
   version     prints the version
 
 Credentials, region and endpoints come from the AWS SDK's own sources (environment,
@@ -53,6 +55,13 @@ const memoryLimit = 64 << 20
 const gcPercent = 200
 
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == mount.ChildMode { // the node plugin's own child; its parent ends it
+		if err := mount.Child(context.Background(), os.Stdin, os.Stdout); err != nil {
+			_, _ = fmt.Fprintln(os.Stderr, err) // nowhere else to say it
+			os.Exit(1)
+		}
+		return
+	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
@@ -68,7 +77,7 @@ func main() {
 
 // run returns the exit status: 2 for wrong settings, 1 for a failure at run time.
 func run(ctx context.Context, args []string, inKubernetes bool, stdout, stderr io.Writer) int {
-	settings, err := parse(args, stdout, stderr)
+	work, err := plan(args, inKubernetes, stdout, stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -77,17 +86,29 @@ func run(ctx context.Context, args []string, inKubernetes bool, stdout, stderr i
 		return 2
 	}
 	ctx = klog.NewContext(ctx, klog.Background())
-	if err := serve(ctx, settings, inKubernetes || settings.Kubeconfig != ""); err != nil {
+	if err := work(ctx); err != nil {
 		klog.FromContext(ctx).Error(err, "diskbridge-csi ends")
 		return 1
 	}
 	return 0
 }
 
+// plan says what the arguments ask for; flag.ErrHelp means that it is done.
+func plan(args []string, inKubernetes bool, stdout, stderr io.Writer) (func(context.Context) error, error) {
+	if len(args) > 0 && args[0] == "mounter" {
+		m, err := parseMounter(args[1:], stdout, stderr)
+		return m.serve, err
+	}
+	settings, err := parse(args, stdout, stderr)
+	return func(ctx context.Context) error {
+		return serve(ctx, settings, inKubernetes || settings.Kubeconfig != "")
+	}, err
+}
+
 // parse reads the arguments; flag.ErrHelp means that what was asked for is printed.
 func parse(args []string, stdout, stderr io.Writer) (*config.Settings, error) {
 	if len(args) == 0 {
-		return nil, errors.New("a mode must be given: controller, node or all; see diskbridge-csi --help")
+		return nil, errors.New("a mode must be given: controller, node, all or mounter; see diskbridge-csi --help")
 	}
 	s := &config.Settings{Mode: config.Mode(args[0])}
 	switch {
@@ -98,7 +119,7 @@ func parse(args []string, stdout, stderr io.Writer) (*config.Settings, error) {
 		s.Mode = config.ModeAll
 		return nil, help(s, stdout)
 	case !s.Mode.Controller() && !s.Mode.Node():
-		return nil, fmt.Errorf("mode %q is not controller, node or all; see diskbridge-csi --help", args[0])
+		return nil, fmt.Errorf("mode %q is not controller, node, all or mounter; see diskbridge-csi --help", args[0])
 	}
 	fs, verbosity := flags(s)
 	fs.SetOutput(io.Discard)

@@ -22,6 +22,7 @@ import (
 	"github.com/diskbridge/diskbridge/pkg/csi"
 	"github.com/diskbridge/diskbridge/pkg/kube"
 	"github.com/diskbridge/diskbridge/pkg/mount"
+	"github.com/diskbridge/diskbridge/pkg/mounter"
 	"github.com/diskbridge/diskbridge/pkg/observe"
 	"github.com/diskbridge/diskbridge/pkg/registration"
 	"github.com/diskbridge/diskbridge/pkg/version"
@@ -37,7 +38,8 @@ type plugin struct {
 	broker   *broker.Broker
 	cluster  *kube.Client // nil outside Kubernetes
 	events   *kube.Events // nil outside Kubernetes
-	stager   *mount.Block // nil without a node
+	block    *mount.Block // nil without a node, as nfs
+	nfs      *mount.NFS
 	plugins  []*registration.Plugin
 }
 
@@ -73,7 +75,7 @@ func serve(ctx context.Context, s *config.Settings, inKubernetes bool) (err erro
 		defer closeCloud()
 	}
 	if s.Mode.Node() {
-		p.stager = mount.NewBlock(mount.Config{DeviceRoot: s.DeviceRoot, SysfsRoot: s.SysfsRoot})
+		p.openNode(ctx)
 		defer p.drain(ctx)
 	}
 	group, ctx := errgroup.WithContext(ctx)
@@ -98,7 +100,7 @@ func serve(ctx context.Context, s *config.Settings, inKubernetes bool) (err erro
 func (p *plugin) drain(ctx context.Context) {
 	wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	if err := p.stager.Drain(wait); err != nil {
+	if err := errors.Join(p.block.Drain(wait), p.nfs.Drain(wait)); err != nil {
 		klog.FromContext(ctx).Info("Some operations on this node have not ended", "reason", err.Error())
 	}
 }
@@ -182,13 +184,38 @@ func (p *plugin) server(ctx context.Context, kind backend.Kind) *csi.Server {
 		out.Controller = controller
 	}
 	if s.Mode.Node() {
-		attached := newAttachments(s, kind.Driver, p.stager)
-		p.metrics.WatchNode(kind.Driver, func() (int64, int64, error) { return attached.usage(ctx) })
-		out.Node = csi.NewNode(csi.Node{
-			ID: s.NodeID, Topology: volume.Topology{Zone: s.Zone}, ZoneKeys: kind.ZoneKeys[kind.Driver], MaxVolumes: attached.limit,
-			DefaultFSType: s.DefaultFSType, PathRoot: s.PathRoot, Stager: attached,
-		})
+		out.Node = csi.NewNode(p.node(ctx, kind))
 	}
+	return out
+}
+
+// openNode makes the stagers, one for each kind of plan.
+func (p *plugin) openNode(ctx context.Context) {
+	s := p.settings
+	p.block = mount.NewBlock(mount.Config{DeviceRoot: s.DeviceRoot, SysfsRoot: s.SysfsRoot})
+	files := mount.NFSConfig{Region: s.Region, Forced: func(point string) {
+		klog.FromContext(ctx).Info("A mount was taken away by force: its server did not answer, and what was not written yet is lost", "path", point)
+	}}
+	if s.MounterSocket != "" {
+		files.Tunnels = mounter.NewClient(s.MounterSocket)
+	}
+	p.nfs = mount.NewNFS(files)
+}
+
+// node is the node half of one driver name.
+func (p *plugin) node(ctx context.Context, kind backend.Kind) csi.Node {
+	s := p.settings
+	out := csi.Node{
+		Kind: kind.Name, ID: s.NodeID, Region: s.Region, Topology: volume.Topology{Zone: s.Zone}, ZoneKeys: kind.ZoneKeys[kind.Driver],
+		DefaultFSType: s.DefaultFSType, PathRoot: s.PathRoot,
+	}
+	if kind.Name != volume.EBS {
+		out.Volumes = csi.StagedBy(p.nfs)
+		return out
+	}
+	attached := newAttachments(s, kind.Driver, p.block)
+	p.metrics.WatchNode(kind.Driver, func() (int64, int64, error) { return attached.usage(ctx) })
+	out.MaxVolumes, out.Volumes = attached.limit, csi.StagedBy(attached)
 	return out
 }
 

@@ -58,6 +58,7 @@ type Settings struct {
 	SysfsRoot         string
 	PathRoot          string
 	DefaultFSType     string
+	MounterSocket     string // empty: no encryption in transit
 
 	KubeletRegistrationDir string // empty: the node does not register itself
 	KubeletSocketDir       string // SocketDir as kubelet sees it
@@ -96,6 +97,7 @@ func (s *Settings) Flags(fs *flag.FlagSet, known backend.Registry) {
 		fs.StringVar(&s.DeviceRoot, "device-root", "/dev", "where device nodes are")
 		fs.StringVar(&s.SysfsRoot, "sysfs-root", "/sys", "where sysfs is mounted")
 		fs.StringVar(&s.PathRoot, "path-root", "", "staging and target paths must be inside `DIR` (empty: any absolute path)")
+		fs.StringVar(&s.MounterSocket, "mounter-socket", "", "Unix socket `PATH` of this machine's diskbridge-csi mounter, which EFS volumes with encryptInTransit need")
 		fs.StringVar(&s.KubeletRegistrationDir, "kubelet-registration-dir", "", "register with the kubelet that looks for plugins in `DIR`, its plugins_registry (empty: off)")
 		fs.StringVar(&s.KubeletSocketDir, "kubelet-socket-dir", "", "what kubelet calls --socket-dir, where its own view is another (default: the same `DIR`)")
 		fs.StringVar(&s.DefaultFSType, "default-fstype", volume.Ext4, "file system where the volume names none: "+strings.Join(volume.FSTypes(), ", "))
@@ -212,6 +214,8 @@ func (s *Settings) checkNode() error {
 	switch {
 	case s.PathRoot != "" && !filepath.IsAbs(s.PathRoot):
 		return fmt.Errorf("--path-root: %q is not an absolute path", s.PathRoot)
+	case s.MounterSocket != "" && !filepath.IsAbs(s.MounterSocket):
+		return fmt.Errorf("--mounter-socket: %q is not an absolute path", s.MounterSocket)
 	case s.VolumeAttachLimit < 0 || s.VolumeAttachLimit > 128:
 		return fmt.Errorf("--volume-attach-limit: %d is not from 0 to 128", s.VolumeAttachLimit)
 	case s.InstanceType != "" && !instanceType.MatchString(s.InstanceType):

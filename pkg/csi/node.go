@@ -7,30 +7,21 @@ import (
 
 	"github.com/diskbridge/diskbridge/pkg/broker"
 	"github.com/diskbridge/diskbridge/pkg/fault"
-	"github.com/diskbridge/diskbridge/pkg/mount"
 	"github.com/diskbridge/diskbridge/pkg/volume"
 )
-
-// Stager executes block plans on this machine; pkg/mount's Block is the real one.
-type Stager interface {
-	Stage(ctx context.Context, plan volume.BlockPlan, stagingPath string) error
-	Unstage(ctx context.Context, handle, stagingPath string) error
-	Publish(ctx context.Context, plan volume.BlockPlan, stagingPath, targetPath string, readOnly bool) error
-	Unpublish(ctx context.Context, handle, targetPath string) error
-	Expand(ctx context.Context, plan volume.BlockPlan, path string, requiredBytes int64) (int64, error)
-	Stats(ctx context.Context, handle, path string) (mount.Stats, error)
-}
 
 // Node serves the kubelet of one machine.
 type Node struct {
 	csipb.UnimplementedNodeServer
 
+	Kind          volume.Kind // volumes of other kinds are refused
 	ID            string
+	Region        string // for DNS names; may be empty
 	Topology      volume.Topology
 	ZoneKeys      []string // topology keys that carry the zone; nil: the well-known one
 	DefaultFSType string
 	PathRoot      string // staging and target paths must be inside; "" allows any absolute path
-	Stager        Stager
+	Volumes       Volumes
 	// MaxVolumes answers how many volumes this node takes now; 0, or no function, leaves the limit to the caller.
 	MaxVolumes func(context.Context) (int64, error)
 
@@ -45,18 +36,23 @@ func NewNode(n Node) *Node {
 	return &n
 }
 
-// nodeRPCs are the announced capabilities.
-var nodeRPCs = []csipb.NodeServiceCapability_RPC_Type{
-	csipb.NodeServiceCapability_RPC_STAGE_UNSTAGE_VOLUME,
-	csipb.NodeServiceCapability_RPC_EXPAND_VOLUME,
-	csipb.NodeServiceCapability_RPC_GET_VOLUME_STATS,
-	csipb.NodeServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER,
+// rpcs are the announced capabilities.
+func (s *Node) rpcs() []csipb.NodeServiceCapability_RPC_Type {
+	out := []csipb.NodeServiceCapability_RPC_Type{
+		csipb.NodeServiceCapability_RPC_STAGE_UNSTAGE_VOLUME,
+		csipb.NodeServiceCapability_RPC_GET_VOLUME_STATS,
+		csipb.NodeServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER,
+	}
+	if s.Volumes.expands() {
+		out = append(out, csipb.NodeServiceCapability_RPC_EXPAND_VOLUME)
+	}
+	return out
 }
 
 // NodeGetCapabilities answers what is implemented.
 func (s *Node) NodeGetCapabilities(context.Context, *csipb.NodeGetCapabilitiesRequest) (*csipb.NodeGetCapabilitiesResponse, error) {
 	out := &csipb.NodeGetCapabilitiesResponse{}
-	for _, t := range nodeRPCs {
+	for _, t := range s.rpcs() {
 		out.Capabilities = append(out.Capabilities, &csipb.NodeServiceCapability{
 			Type: &csipb.NodeServiceCapability_Rpc{Rpc: &csipb.NodeServiceCapability_RPC{Type: t}},
 		})
@@ -80,17 +76,17 @@ func (s *Node) NodeGetInfo(ctx context.Context, _ *csipb.NodeGetInfoRequest) (*c
 	return &csipb.NodeGetInfoResponse{NodeId: s.ID, MaxVolumesPerNode: limit, AccessibleTopology: topology}, nil
 }
 
-// NodeStageVolume finds the device, makes or checks its file system, and mounts it.
+// NodeStageVolume mounts the volume, and makes first what is still to be made.
 func (s *Node) NodeStageVolume(ctx context.Context, r *csipb.NodeStageVolumeRequest) (*csipb.NodeStageVolumeResponse, error) {
 	const op = "stage"
-	plan, err := s.plan(op, r.GetVolumeId(), r.GetVolumeContext(), r.GetVolumeCapability())
+	plan, err := s.plan(op, r)
 	if err != nil {
 		return nil, err
 	}
 	if err := checkPath("staging_target_path", r.GetStagingTargetPath(), s.PathRoot); err != nil {
 		return nil, invalid(op, "%v", err)
 	}
-	err = s.locked(op, r.GetVolumeId(), func() error { return s.Stager.Stage(ctx, plan, r.GetStagingTargetPath()) })
+	err = s.locked(op, r.GetVolumeId(), func() error { return s.Volumes.Stage(ctx, plan, r.GetStagingTargetPath()) })
 	return &csipb.NodeStageVolumeResponse{}, err
 }
 
@@ -100,14 +96,14 @@ func (s *Node) NodeUnstageVolume(ctx context.Context, r *csipb.NodeUnstageVolume
 	if err := first(checkString("volume_id", r.GetVolumeId()), checkPath("staging_target_path", r.GetStagingTargetPath(), s.PathRoot)); err != nil {
 		return nil, invalid(op, "%v", err)
 	}
-	err := s.locked(op, r.GetVolumeId(), func() error { return s.Stager.Unstage(ctx, r.GetVolumeId(), r.GetStagingTargetPath()) })
+	err := s.locked(op, r.GetVolumeId(), func() error { return s.Volumes.Unstage(ctx, r.GetVolumeId(), r.GetStagingTargetPath()) })
 	return &csipb.NodeUnstageVolumeResponse{}, err
 }
 
 // NodePublishVolume makes a staged volume visible at the target path.
 func (s *Node) NodePublishVolume(ctx context.Context, r *csipb.NodePublishVolumeRequest) (*csipb.NodePublishVolumeResponse, error) {
 	const op = "publish on node"
-	plan, err := s.plan(op, r.GetVolumeId(), r.GetVolumeContext(), r.GetVolumeCapability())
+	plan, err := s.plan(op, r)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +114,7 @@ func (s *Node) NodePublishVolume(ctx context.Context, r *csipb.NodePublishVolume
 		return nil, invalid(op, "%v", err)
 	}
 	err = s.locked(op, r.GetVolumeId(), func() error {
-		return s.Stager.Publish(ctx, plan, r.GetStagingTargetPath(), r.GetTargetPath(), r.GetReadonly() || plan.ReadOnly)
+		return s.Volumes.Publish(ctx, plan, r.GetStagingTargetPath(), r.GetTargetPath(), r.GetReadonly())
 	})
 	return &csipb.NodePublishVolumeResponse{}, err
 }
@@ -129,13 +125,16 @@ func (s *Node) NodeUnpublishVolume(ctx context.Context, r *csipb.NodeUnpublishVo
 	if err := first(checkString("volume_id", r.GetVolumeId()), checkPath("target_path", r.GetTargetPath(), s.PathRoot)); err != nil {
 		return nil, invalid(op, "%v", err)
 	}
-	err := s.locked(op, r.GetVolumeId(), func() error { return s.Stager.Unpublish(ctx, r.GetVolumeId(), r.GetTargetPath()) })
+	err := s.locked(op, r.GetVolumeId(), func() error { return s.Volumes.Unpublish(ctx, r.GetVolumeId(), r.GetTargetPath()) })
 	return &csipb.NodeUnpublishVolumeResponse{}, err
 }
 
 // NodeExpandVolume grows the file system to its device and checks that it grew.
 func (s *Node) NodeExpandVolume(ctx context.Context, r *csipb.NodeExpandVolumeRequest) (*csipb.NodeExpandVolumeResponse, error) {
 	const op = "expand on node"
+	if !s.Volumes.expands() {
+		return nil, fault.New(fault.Unsupported, op, r.GetVolumeId(), "a volume of this kind grows without its node")
+	}
 	if err := s.checkVolumePath(op, r.GetVolumeId(), r.GetVolumePath()); err != nil {
 		return nil, err
 	}
@@ -146,13 +145,13 @@ func (s *Node) NodeExpandVolume(ctx context.Context, r *csipb.NodeExpandVolumeRe
 			AccessType: &csipb.VolumeCapability_Mount{Mount: &csipb.VolumeCapability_MountVolume{}},
 		}
 	}
-	plan, err := s.plan(op, r.GetVolumeId(), nil, capability)
+	plan, err := s.plan(op, &csipb.NodeStageVolumeRequest{VolumeId: r.GetVolumeId(), VolumeCapability: capability})
 	if err != nil {
 		return nil, err
 	}
 	var size int64
 	err = s.locked(op, r.GetVolumeId(), func() error {
-		size, err = s.Stager.Expand(ctx, plan, r.GetVolumePath(), r.GetCapacityRange().GetRequiredBytes())
+		size, err = s.Volumes.Expand(ctx, plan, r.GetVolumePath(), r.GetCapacityRange().GetRequiredBytes())
 		return err
 	})
 	if err != nil {
@@ -166,7 +165,7 @@ func (s *Node) NodeGetVolumeStats(ctx context.Context, r *csipb.NodeGetVolumeSta
 	if err := s.checkVolumePath("get stats", r.GetVolumeId(), r.GetVolumePath()); err != nil {
 		return nil, err
 	}
-	st, err := s.Stager.Stats(ctx, r.GetVolumeId(), r.GetVolumePath())
+	st, err := s.Volumes.Stats(ctx, r.GetVolumeId(), r.GetVolumePath())
 	if err != nil {
 		return nil, err
 	}
@@ -195,18 +194,34 @@ func (s *Node) checkVolumePath(op, handle, path string) error {
 	return nil
 }
 
+// planned is a request that a plan is made of.
+type planned interface {
+	GetVolumeId() string
+	GetVolumeContext() map[string]string
+	GetPublishContext() map[string]string
+	GetVolumeCapability() *csipb.VolumeCapability
+}
+
 // plan checks the fields that say what to do with which volume.
-func (s *Node) plan(op, handle string, context map[string]string, c *csipb.VolumeCapability) (volume.BlockPlan, error) {
-	capability, err := toCapability(c)
-	if err := first(checkString("volume_id", handle), err, checkMap("volume_context", context)); err != nil {
-		return volume.BlockPlan{}, invalid(op, "%v", err)
+func (s *Node) plan(op string, r planned) (volume.Plan, error) {
+	capability, err := toCapability(r.GetVolumeCapability())
+	if err := first(checkString("volume_id", r.GetVolumeId()), err, checkMap("volume_context", r.GetVolumeContext()),
+		checkMap("publish_context", r.GetPublishContext())); err != nil {
+		return nil, invalid(op, "%v", err)
 	}
-	if _, err := volume.ParseHandle(handle); err != nil {
-		return volume.BlockPlan{}, fault.New(fault.NotFound, op, "", "%v", err)
-	}
-	plan, err := volume.NewBlockPlan(handle, context, capability, s.DefaultFSType)
+	h, err := volume.ParseHandle(r.GetVolumeId())
 	if err != nil {
-		return volume.BlockPlan{}, invalid(op, "%v", err)
+		return nil, fault.New(fault.NotFound, op, "", "%v", err)
+	}
+	if h.Kind != s.Kind {
+		return nil, invalid(op, "handle %q names an %s volume; this driver serves %s volumes only", r.GetVolumeId(), h.Kind, s.Kind)
+	}
+	plan, err := volume.NewPlan(volume.PlanRequest{
+		Handle: r.GetVolumeId(), Context: r.GetVolumeContext(), Publish: r.GetPublishContext(), Capability: capability,
+		FSType: s.DefaultFSType, Region: s.Region,
+	})
+	if err != nil {
+		return nil, invalid(op, "%v", err)
 	}
 	return plan, nil
 }

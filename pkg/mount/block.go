@@ -30,11 +30,14 @@ type Block struct {
 	keep       keeper
 }
 
+// blockPackages have the tools that a Block runs.
+const blockPackages = "e2fsprogs, xfsprogs, btrfs-progs, fdisk and util-linux"
+
 // NewBlock makes a Block. Drain it before the process ends.
 func NewBlock(cfg Config) *Block {
 	b := &Block{
 		sysfs:      sysfs{deviceRoot: cfg.DeviceRoot, sysfsRoot: cfg.SysfsRoot},
-		deviceWait: cfg.DeviceWait, tools: standardTools(), keep: keeper{tasks: map[string]*task{}},
+		deviceWait: cfg.DeviceWait, tools: standardTools(blockPackages), keep: keeper{tasks: map[string]*task{}},
 	}
 	if b.sysfs.deviceRoot == "" {
 		b.sysfs.deviceRoot = "/dev"

@@ -2,6 +2,7 @@ package mount
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -139,5 +140,6 @@ func (t table) of(n devno) []entry {
 
 // corrupted reports whether err is what a dead mount answers, and not a missing file or permission.
 func corrupted(err error) bool {
-	return mountutils.IsCorruptedMnt(err) && !isErrno(err, unix.EACCES)
+	var errno unix.Errno
+	return errors.As(err, &errno) && errno != unix.EACCES && mountutils.IsCorruptedMnt(errno)
 }

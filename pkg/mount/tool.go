@@ -36,10 +36,13 @@ func (e *ToolError) Error() string {
 }
 
 // toolbox runs external tools from fixed folders, without a shell.
-type toolbox struct{ dirs []string }
+type toolbox struct {
+	dirs     []string
+	packages string // that have the tools, for the error where one is missing
+}
 
-func standardTools() toolbox {
-	return toolbox{dirs: []string{"/usr/sbin", "/usr/bin", "/sbin", "/bin"}}
+func standardTools(packages string) toolbox {
+	return toolbox{dirs: []string{"/usr/sbin", "/usr/bin", "/sbin", "/bin"}, packages: packages}
 }
 
 // read runs a tool that only reads and is killed when ctx ends; it returns its standard output.
@@ -103,7 +106,7 @@ func (b toolbox) find(name string) (string, error) {
 			return path, nil
 		}
 	}
-	return "", fault.New(fault.Unsupported, "run", name, "the tool is not installed on this node; install e2fsprogs, xfsprogs, btrfs-progs, fdisk and util-linux")
+	return "", fault.New(fault.Unsupported, "run", name, "the tool is not installed on this node; install %s", b.packages)
 }
 
 // exitCode returns a tool's exit code, 0 for no error and -1 for another error.

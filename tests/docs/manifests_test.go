@@ -106,7 +106,7 @@ func read(t *testing.T, file string) []object {
 
 // TestUnits_UseFlagsThatExist compares the systemd units with what the driver says.
 func TestUnits_UseFlagsThatExist(t *testing.T) {
-	for _, mode := range []string{"controller", "node"} {
+	for _, mode := range []string{"controller", "node", "mounter"} {
 		unit, err := os.ReadFile(filepath.Join(harness.Root(t), "deploy", "systemd", "diskbridge-"+mode+".service"))
 		if err != nil {
 			t.Fatal(err)
