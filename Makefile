@@ -19,7 +19,7 @@ GO_FOUND   = $(shell GOTOOLCHAIN=local $(GO) version 2>/dev/null | sed -n 's/^go
                echo $$v; printf '1.26\n%s\n' $$v | sort -V -C && echo ok; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test cover sanity conformance test-nvme soak lint fmt generate limits-table verify fuzz clean go-version
+.PHONY: help build demo test cover sanity conformance test-nvme test-nfs soak lint fmt generate limits-table verify fuzz clean go-version
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,10 @@ conformance: go-version ## compare the emulator with moto, an emulation of AWS b
 test-nvme: go-version ## run the node half on real NVMe disks in a virtual machine
 	@.ci/install nvme
 	@$(GO) run -tags $(TAGS) ./tests/nvme
+
+test-nfs: go-version ## run the node half on real NFSv4.1 mounts, in User Mode Linux
+	@.ci/install nfs
+	@$(GO) run -tags $(TAGS) ./tests/nfs
 
 cover: go-version ## run the tests and write coverage.out
 	@.ci/install test

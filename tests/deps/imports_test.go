@@ -32,7 +32,7 @@ var layers = map[string]layer{
 	"pkg/config":  {ours: []string{"pkg/backend", "pkg/fault", "pkg/volume"}, why: "settings are data about declared kinds"},
 	"pkg/observe": {ours: []string{"pkg/fault", "pkg/version"}, foreign: []string{grpc}, why: "it sees kinds of failure, not what failed"},
 	"pkg/broker":  {ours: []string{"pkg/backend", "pkg/fault", "pkg/observe", "pkg/volume"}, why: "it serves both front doors and any backend"},
-	"pkg/mount":   {ours: []string{"pkg/mount", "pkg/fault", "pkg/volume"}, why: "the node executes a plan and knows no backend"},
+	"pkg/mount":   {ours: []string{"pkg/mount", "pkg/directory", "pkg/fault", "pkg/volume"}, why: "the node executes a plan and knows no backend"},
 	"pkg/janitor": {ours: []string{"pkg/fault", "pkg/volume"}, why: "it knows neither the cloud nor how something is mounted"},
 	"pkg/csi":     {ours: []string{"pkg/backend", "pkg/broker", "pkg/fault", "pkg/mount", "pkg/observe", "pkg/socket", "pkg/version", "pkg/volume"}, foreign: []string{csi, grpc}, why: "a front door goes through the broker"},
 	"pkg/cpi":     {ours: []string{"pkg/backend", "pkg/broker", "pkg/fault", "pkg/observe", "pkg/version", "pkg/volume"}, why: "a front door goes through the broker"},

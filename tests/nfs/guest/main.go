@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"time"
+
+	"github.com/diskbridge/diskbridge/cmd/diskbridge/machine/inside"
+)
+
+// limit bounds everything in here; the machine outside waits longer.
+const limit = 8 * time.Minute
+
+func main() {
+	for _, other := range []func([]string) (bool, error){inside.Main, runProgram} {
+		if done, err := other(os.Args); err != nil {
+			fmt.Fprintf(os.Stderr, "guest: %s: %v\n", os.Args[1], err)
+			os.Exit(1)
+		} else if done {
+			return
+		}
+	}
+	// This is process 1: whatever happens, it ends by turning the machine off.
+	if err := boot(); err != nil {
+		fmt.Fprintf(os.Stderr, "guest: %v\n", err)
+	} else if err := report(); err != nil {
+		fmt.Fprintf(os.Stderr, "guest: %v\n", err)
+	}
+	fmt.Fprintf(os.Stderr, "guest: power off: %v\n", inside.PowerOff())
+}
+
+func boot() error {
+	return errors.Join(os.Setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), inside.Boot())
+}
+
+// report runs every scenario and writes a line for each: "PASS name time", "FAIL name: error", and "END" at last.
+func report() error {
+	out, err := os.OpenFile(inside.Report, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	if err := scenarios(ctx, out); err != nil {
+		fmt.Fprintf(out, "FAIL the machine: %v\n", err)
+	}
+	fmt.Fprintln(out, "END")
+	return out.Close()
+}
+
+// scenarios runs all of them in one world, which must come down well in the end.
+func scenarios(ctx context.Context, out io.Writer) (err error) {
+	w, err := newWorld(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	only, err := regexp.Compile(os.Getenv("SCENARIOS"))
+	if err != nil {
+		return err
+	}
+	for _, s := range all() {
+		if !only.MatchString(s.name) {
+			continue
+		}
+		begin := time.Now()
+		err := s.run(ctx, w)
+		if left := w.cleanUp(); err == nil {
+			err = left
+		}
+		if err != nil {
+			fmt.Fprintf(out, "FAIL %s: %v\n", s.name, err)
+			continue
+		}
+		fmt.Fprintf(out, "PASS %s (%.1fs)\n", s.name, time.Since(begin).Seconds())
+	}
+	return nil
+}

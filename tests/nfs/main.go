@@ -1,0 +1,101 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/diskbridge/diskbridge/cmd/diskbridge/machine"
+)
+
+// limit bounds the whole run.
+const limit = 9 * time.Minute
+
+func main() {
+	// An interrupt ends what was started before it ends us.
+	only := flag.String("run", "", "run only the scenarios whose names match this `REGEXP`; blanks are dots")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	err := run(ctx, os.Stdout, *only)
+	stop()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "nfs: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, out io.Writer, only string) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	uml, err := machine.FindUML()
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "nfs-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	for _, program := range programs {
+		if err := build(ctx, program, dir); err != nil {
+			return err
+		}
+	}
+	image, console := filepath.Join(dir, "initramfs"), filepath.Join(dir, "console")
+	if err := pack(ctx, image, dir, uml); err != nil {
+		return fmt.Errorf("make the machine's files: %w", err)
+	}
+	begin, passed := time.Now(), 0
+	err = uml.Run(ctx, image, console, 1024, map[string]string{"SCENARIOS": only}, func(report io.Reader) (err error) {
+		passed, err = machine.Follow(out, report)
+		return err
+	})
+	if err != nil {
+		return errors.Join(machine.ConsoleEnd(console), err)
+	}
+	fmt.Fprintf(out, "nfs: %d scenarios passed in %.0f s\n", passed, time.Since(begin).Seconds())
+	return nil
+}
+
+// programs are built for the machine: its first process, and what is tested.
+var programs = []string{"./tests/nfs/guest", "./cmd/diskbridge-csi"}
+
+// build makes a static program, as it ships.
+func build(ctx context.Context, program, dir string) error {
+	return tool(ctx, "build", "-trimpath", "-tags", "grpcnotrace", "-ldflags", "-s -w", "-o", dir+"/", program)
+}
+
+func tool(ctx context.Context, args ...string) error {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, text)
+	}
+	return nil
+}
+
+// pack writes the machine's whole file system, which lives in its memory.
+func pack(ctx context.Context, path, dir string, uml machine.UML) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	buffered := bufio.NewWriterSize(f, 1<<20)
+	a := machine.NewArchive(buffered)
+	a.Copy(filepath.Join(dir, "guest"), "/init")
+	for _, program := range []string{"diskbridge-csi"} {
+		a.Copy(filepath.Join(dir, program), "/bin/"+program)
+	}
+	err = uml.PackNFS(ctx, a)
+	return errors.Join(err, a.End(), buffered.Flush(), f.Close())
+}
