@@ -87,14 +87,21 @@ func (d *Disks) mark(ctx context.Context, v ec2.Volume) error {
 		set[TagHolder] = d.holder()
 	}
 	if len(set) > 0 {
-		if err := d.api.CreateTags(ctx, v.ID, set); err != nil {
-			return fault.Wrap(opAttachDisk, v.ID, err)
+		if err := d.setTags(ctx, opAttachDisk, v.ID, set); err != nil {
+			return err
 		}
 	}
 	if v.Tags[TagUnconfirmed] == "" {
 		return nil
 	}
-	return fault.Wrap(opAttachDisk, v.ID, d.api.DeleteTags(ctx, v.ID, []string{TagUnconfirmed}))
+	return d.confirm(ctx, opAttachDisk, v.ID)
+}
+
+// confirm takes the tag from a disk that says that nobody was told of it.
+func (d *Disks) confirm(ctx context.Context, op, id string) error {
+	return end(ctx, op, d.aVolume(id), func(ctx context.Context, id string) error {
+		return d.api.DeleteTags(ctx, id, []string{TagUnconfirmed})
+	})
 }
 
 // tryNames asks EC2 for one free device name after the other.
@@ -202,7 +209,7 @@ func (d *Disks) DetachDisk(ctx context.Context, handle, node string) error {
 			d.aVolume(v.ID), d.anInstance(node))
 		switch code := fault.CodeOf(err); {
 		case err == nil:
-			return d.awaitDetached(ctx, opDetachDisk, v.ID, node, true)
+			return d.awaitDetached(ctx, opDetachDisk, v.ID, node, seen)
 		case code == "IncorrectState", code == "InvalidAttachment.NotFound":
 			return d.notOn(ctx, v.ID, node)
 		case gone == v.ID:

@@ -46,7 +46,7 @@ func (d *Disks) ChangeDisk(ctx context.Context, handle string, change volume.Dis
 	if len(set) == 0 {
 		return nil
 	}
-	return fault.Wrap(opChangeDisk, v.ID, d.api.CreateTags(ctx, v.ID, set))
+	return d.setTags(ctx, opChangeDisk, v.ID, set)
 }
 
 // wanted is what of the new shape the volume does not have yet; the error says why it cannot be had in place.

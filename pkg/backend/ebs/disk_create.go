@@ -38,7 +38,7 @@ func (d *Disks) CreateDisk(ctx context.Context, req volume.DiskRequest) (volume.
 	if err != nil {
 		return volume.Disk{}, d.undo(ctx, v, req.Name, err)
 	}
-	if err := d.api.DeleteTags(ctx, v.ID, []string{TagUnconfirmed}); err != nil {
+	if err := d.confirm(ctx, opCreateDisk, v.ID); err != nil {
 		notes = append(notes, fmt.Sprintf("disk %s is made; its tag %s stays until it is attached: %v", v.ID, TagUnconfirmed, err))
 	}
 	return volume.Disk{Handle: v.ID, Notes: notes}, nil
@@ -130,7 +130,7 @@ func (d *Disks) namedDisk(ctx context.Context, name string, spec ec2.VolumeSpec)
 		err = fault.New(fault.Conflict, opCreateDisk, name, "disk %s has this name already, with %d GiB of %s in zone %s; delete it, or choose another name", v.ID, v.SizeGiB, v.Type, v.Zone)
 	}
 	if err == nil && v.Tags[TagUnconfirmed] != "" {
-		err = fault.Wrap(opCreateDisk, name, d.api.DeleteTags(ctx, v.ID, []string{TagUnconfirmed}))
+		err = d.confirm(ctx, opCreateDisk, v.ID)
 	}
 	return v, err == nil, err
 }

@@ -3,6 +3,7 @@ package ebs_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -354,6 +355,45 @@ func TestDisks_NamesRunOut(t *testing.T) {
 			t.Errorf("disk 12: %v", err)
 		}
 	}
+}
+
+// TestDisks_UnderEventualConsistency: each call is a process that has seen nothing, while EC2 shows the past.
+func TestDisks_UnderEventualConsistency(t *testing.T) {
+	t.Parallel()
+	for seed := range int64(4) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			c := lagging(t, seed)
+			ctx := t.Context()
+			id := c.create(t, volume.DiskRequest{Node: c.node(0)})
+			for i, step := range []func() error{
+				func() error { return hasIt(c.disks().HasDisk(ctx, id)) },
+				func() error { _, err := c.disks().AttachDisk(ctx, id, c.node(0)); return err },
+				func() error { _, err := c.disks().AttachDisk(ctx, id, c.node(0)); return err },
+				func() error { _, err := c.disks().TagDisk(ctx, id, map[string]string{"a": "b"}); return err },
+				func() error { _, err := c.disks().SnapshotDisk(ctx, volume.DiskSnapshot{Handle: id}); return err },
+				func() error { return c.disks().DetachDisk(ctx, id, c.node(0)) },
+				func() error { return c.disks().ChangeDisk(ctx, id, volume.DiskChange{Bytes: 2 * volume.GiB}) },
+				func() error { _, err := c.disks().AttachDisk(ctx, id, c.node(1)); return err },
+				func() error { return c.disks().DetachDisk(ctx, id, c.node(1)) },
+				func() error { return c.disks().DeleteDisk(ctx, id) },
+			} {
+				if err := step(); err != nil {
+					t.Fatalf("step %d: %v", i+1, err)
+				}
+			}
+			if v := c.disk(t, id); v.state != "" && v.state != "deleting" || len(c.State().Snapshots) != 1 {
+				t.Errorf("%+v is left, and %d snapshots", v, len(c.State().Snapshots))
+			}
+		})
+	}
+}
+
+func hasIt(has bool, err error) error {
+	if err == nil && !has {
+		err = errors.New("it is not there")
+	}
+	return err
 }
 
 func TestDisks_Tags(t *testing.T) {
