@@ -4,7 +4,7 @@ TAGS      := grpcnotrace
 PKGS      ?= ./...
 FUZZTIME  ?= 10s
 BIN       := $(CURDIR)/bin
-TEST      := $(GO) test -tags $(TAGS) -race -shuffle=on
+TEST       = DISKBRIDGE_VERSITYGW=$(VERSITYGW) $(GO) test -tags $(TAGS) -race -shuffle=on
 
 BENCH      = $(GO) run -tags $(TAGS) ./tests/bench -bin=$(BIN) -endpoint='$(BENCH_ENDPOINT)' -pid='$(BENCH_PID)' \
                -emulator='$(BENCH_EMULATOR)' -out='$(BENCH_OUT)' -n='$(BENCH_N)'
@@ -12,6 +12,7 @@ BENCH      = $(GO) run -tags $(TAGS) ./tests/bench -bin=$(BIN) -endpoint='$(BENC
 # Tools are Go modules, pinned here or in tools/go.mod.
 GOLANGCI  := $(BIN)/tools/golangci-lint-v2.15.0
 HELM      := $(BIN)/tools/helm-$(shell sed -n 's|.*helm.sh/helm/v4 \(v[0-9.]*\).*|\1|p' tools/go.mod)
+VERSITYGW := $(BIN)/tools/versitygw-$(shell sed -n 's|.*versity/versitygw \(v[0-9.]*\).*|\1|p' tools/go.mod)
 CHART     := deploy/charts/diskbridge
 
 # "1.26.8 ok" or, if that is too old, "1.19.8"; nothing where there is no Go.
@@ -36,12 +37,12 @@ demo: go-version ## take EBS volumes through their whole life, on loop devices (
 	@$(MAKE) --no-print-directory build
 	@$(BIN)/diskbridge demo
 
-test: go-version ## run every test, on real file systems where run as root
+test: go-version $(VERSITYGW) ## run every test, on real file systems where run as root
 	@.ci/install test
 	@$(MAKE) --no-print-directory build
 	@DISKBRIDGE_BIN=$(BIN) $(TEST) $(PKGS)
 
-sanity: go-version ## run csi-sanity against the real driver and the emulator
+sanity: go-version $(VERSITYGW) ## run csi-sanity against the real driver and the emulator
 	@.ci/install test
 	@$(GO) test -v ./tests/sanity/...
 
@@ -57,7 +58,7 @@ test-nfs: go-version ## run the node half on real NFSv4.1 mounts, in User Mode L
 	@.ci/install nfs
 	@$(GO) run -tags $(TAGS) ./tests/nfs
 
-cover: go-version ## run the tests and write coverage.out
+cover: go-version $(VERSITYGW) ## run the tests and write coverage.out
 	@.ci/install test
 	@$(TEST) -coverprofile=coverage.out $(PKGS)
 	@$(GO) tool cover -func=coverage.out | tail -1
@@ -65,7 +66,7 @@ cover: go-version ## run the tests and write coverage.out
 fuzz: go-version ## run every fuzz target for FUZZTIME (10s) each
 	@.ci/fuzz $(FUZZTIME)
 
-soak: go-version ## kill, replay and walk at random for some minutes, with eventual consistency
+soak: go-version $(VERSITYGW) ## kill, replay and walk at random for some minutes, with eventual consistency
 	@.ci/install test
 	@$(MAKE) --no-print-directory build
 	@DISKBRIDGE_BIN=$(BIN) DISKBRIDGE_SOAK=1 $(TEST) -count=1 -timeout=7m ./tests/replay ./tests/walk
@@ -149,3 +150,8 @@ $(HELM):
 	@echo "building $(@F) (once)" >&2
 	@mkdir -p $(@D)
 	@CGO_ENABLED=0 $(GO) build -C tools -trimpath -ldflags "-s -w" -o $@ helm.sh/helm/v4/cmd/helm
+
+$(VERSITYGW):
+	@echo "building $(@F), the S3 server behind the emulator (once)" >&2
+	@mkdir -p $(@D)
+	@CGO_ENABLED=0 $(GO) build -C tools -trimpath -ldflags "-s -w" -o $@ github.com/versity/versitygw/cmd/versitygw

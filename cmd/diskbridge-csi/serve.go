@@ -131,7 +131,12 @@ func (p *plugin) openCloud(ctx context.Context) (closeCloud func(), err error) {
 			backends[kind.Name] = disks
 		case volume.EFS:
 			backends[kind.Name] = efs.New(files, network, efs.Options{Owner: p.owner(kind), KMSKey: s.DefaultKMSKeyID})
-		case volume.S3: // none is registered
+		case volume.S3:
+			if backends[kind.Name], err = p.objects(kind); err != nil {
+				files.Close()
+				network.Close()
+				return nil, err
+			}
 		}
 	}
 	p.broker = broker.New(backends)
@@ -170,7 +175,7 @@ func (p *plugin) server(ctx context.Context, kind backend.Kind) *csi.Server {
 	s := p.settings
 	out := &csi.Server{
 		Identity: &csi.Identity{
-			Driver: kind.Driver, Version: version.String(), Controller: s.Mode.Controller(), Zonal: kind.Zonal,
+			Driver: kind.Driver, Version: version.String(), Controller: s.Mode.Controller(), Zonal: kind.Zonal, Grows: kind.Grows,
 			Manifest: p.manifest, Ready: func(ctx context.Context) error { return p.probe(ctx, kind.Name) },
 		},
 		Recorder: p.metrics, Tracing: p.tracing,
@@ -183,7 +188,11 @@ func (p *plugin) server(ctx context.Context, kind backend.Kind) *csi.Server {
 		}
 		out.Controller = controller
 	}
-	if s.Mode.Node() {
+	switch {
+	case !s.Mode.Node():
+	case kind.Name == volume.S3:
+		out.Node = &csi.MissingNode{ID: s.NodeID, Why: noObjectMounts}
+	default:
 		out.Node = csi.NewNode(p.node(ctx, kind))
 	}
 	return out

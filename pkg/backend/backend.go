@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"slices"
 
 	"github.com/diskbridge/diskbridge/pkg/volume"
 )
@@ -67,6 +68,12 @@ type Prober interface {
 	Probe(ctx context.Context) error
 }
 
+// Credentialed is a Backend that can work with the credentials of a request.
+type Credentialed interface {
+	// With is the backend that uses the secrets that came with a request, which are not empty.
+	With(secrets map[string]string) (Backend, error)
+}
+
 // Owner is who we are when a backend asks whether something is ours.
 type Owner struct {
 	Driver  string // driver name, such as ebs.csi.diskbridge.io
@@ -86,6 +93,12 @@ type Kind struct {
 	// ZoneKeys are the further topology keys of drivers that a kind can stand in for, by
 	// driver name: volumes that such a driver made ask for them.
 	ZoneKeys map[string][]string
+	// OptIn says that the kind is only served where the operator names it.
+	OptIn bool
+	// Attach says that a volume is published to a node before use, by a Publisher.
+	Attach bool
+	// Grows says that a volume can grow, by an Expander.
+	Grows bool
 	// Zonal says that there are volumes that are reachable from one zone only.
 	Zonal bool
 	// PublishedNodes says that a volume tells which nodes hold it.
@@ -107,6 +120,11 @@ func (r Registry) Find(name volume.Kind) (Kind, bool) {
 		}
 	}
 	return Kind{}, false
+}
+
+// Served are the kinds that are served where the operator names none.
+func (r Registry) Served() Registry {
+	return slices.DeleteFunc(slices.Clone(r), func(k Kind) bool { return k.OptIn })
 }
 
 // Names lists the kinds in order.

@@ -14,11 +14,19 @@ import (
 type Broker struct {
 	backends map[volume.Kind]backend.Backend
 	locks    *Locks
+	secrets  map[string]string // of the request
 }
 
 // New makes a Broker over opened backends.
 func New(backends map[volume.Kind]backend.Backend) *Broker {
 	return &Broker{backends: maps.Clone(backends), locks: NewLocks()}
+}
+
+// With is the broker for a request that came with secrets. Kinds that know no secrets ignore them.
+func (b *Broker) With(secrets map[string]string) *Broker {
+	own := *b
+	own.secrets = secrets
+	return &own
 }
 
 // Create makes a volume of a kind; calls for one name exclude each other.
@@ -159,6 +167,10 @@ func (b *Broker) of(op string, kind volume.Kind) (backend.Backend, error) {
 	be, ok := b.backends[kind]
 	if !ok {
 		return nil, fault.New(fault.Unsupported, op, "", "no backend for %s volumes is configured; configured are %v", kind, slices.Sorted(maps.Keys(b.backends)))
+	}
+	if c, takes := be.(backend.Credentialed); takes && len(b.secrets) > 0 {
+		own, err := c.With(b.secrets)
+		return own, fault.Wrap(op, "", err)
 	}
 	return be, nil
 }

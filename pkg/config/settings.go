@@ -67,14 +67,17 @@ type Settings struct {
 	DefaultKMSKeyID  string
 	AbsenceInterval  time.Duration
 
-	Kinds     []backend.Kind         // from Backends and DriverNames
-	OwnerTags map[string]string      // from Tags
-	names     map[volume.Kind]string // from DriverNames
+	S3ProfilesFile string
+
+	S3Profiles map[string]S3Profile   // from S3ProfilesFile, by name
+	Kinds      []backend.Kind         // from Backends and DriverNames
+	OwnerTags  map[string]string      // from Tags
+	names      map[volume.Kind]string // from DriverNames
 }
 
 // Flags declares the flags of a mode.
 func (s *Settings) Flags(fs *flag.FlagSet, known backend.Registry) {
-	fs.StringVar(&s.Backends, "backends", strings.Join(known.Names(), ","), "kinds of disk to serve, separated by commas")
+	fs.StringVar(&s.Backends, "backends", strings.Join(known.Served().Names(), ","), "kinds of disk to serve, separated by commas; there are "+strings.Join(known.Names(), ", "))
 	fs.StringVar(&s.SocketDir, "socket-dir", "/var/lib/kubelet/plugins", "each driver listens on `DIR`/<driver name>/csi.sock")
 	fs.StringVar(&s.DriverNames, "driver-names", "", "serve a kind under another driver's name: `KIND=NAME,…`")
 	fs.StringVar(&s.ClusterID, "cluster-id", "", "who we are in ownership tags (default: the UID of the namespace kube-system; outside Kubernetes: "+Standalone+")")
@@ -88,6 +91,7 @@ func (s *Settings) Flags(fs *flag.FlagSet, known backend.Registry) {
 		fs.StringVar(&s.DefaultKMSKeyID, "default-kms-key-id", "", "KMS `KEY` for encrypted volumes whose parameters name none")
 		fs.DurationVar(&s.AbsenceInterval, "absence-interval", 3*time.Second, "time between the two not-found answers of AWS that prove absence; shorter only for an emulator")
 	}
+	fs.StringVar(&s.S3ProfilesFile, "s3-profiles", "", "YAML `FILE` with the endpoint profiles of S3 servers other than AWS's")
 	fs.StringVar(&s.Zone, "zone", "", "availability zone (default: instance metadata, then the Node object)")
 	fs.StringVar(&s.Region, "region", "", "AWS region (default: the SDK's sources, then instance metadata, then the Node object)")
 	if s.Mode.Node() {
@@ -119,6 +123,7 @@ func (s *Settings) Validate(known backend.Registry) error {
 		s.parseTags,
 		s.checkIdentity,
 		s.checkEndpoints,
+		s.loadProfiles,
 		s.checkNode,
 		s.checkKubelet,
 	} {

@@ -36,11 +36,15 @@ var _ csipb.ControllerServer = (*Controller)(nil)
 func (s *Controller) rpcs() []csipb.ControllerServiceCapability_RPC_Type {
 	out := []csipb.ControllerServiceCapability_RPC_Type{
 		csipb.ControllerServiceCapability_RPC_CREATE_DELETE_VOLUME,
-		csipb.ControllerServiceCapability_RPC_PUBLISH_UNPUBLISH_VOLUME,
 		csipb.ControllerServiceCapability_RPC_LIST_VOLUMES,
 		csipb.ControllerServiceCapability_RPC_GET_VOLUME,
-		csipb.ControllerServiceCapability_RPC_EXPAND_VOLUME,
 		csipb.ControllerServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER,
+	}
+	if s.Kind.Attach {
+		out = append(out, csipb.ControllerServiceCapability_RPC_PUBLISH_UNPUBLISH_VOLUME)
+	}
+	if s.Kind.Grows {
+		out = append(out, csipb.ControllerServiceCapability_RPC_EXPAND_VOLUME)
 	}
 	if s.Kind.PublishedNodes {
 		out = append(out, csipb.ControllerServiceCapability_RPC_LIST_VOLUMES_PUBLISHED_NODES)
@@ -76,7 +80,7 @@ func (s *Controller) CreateVolume(ctx context.Context, r *csipb.CreateVolumeRequ
 	if err := first(checkString("name", r.GetName()), capErr, srcErr, checkMap("parameters", r.GetParameters()), checkMap("mutable_parameters", r.GetMutableParameters())); err != nil {
 		return nil, invalid(op, "%v", err)
 	}
-	v, err := s.Broker.Create(ctx, s.Kind.Name, volume.CreateRequest{
+	v, err := s.Broker.With(r.GetSecrets()).Create(ctx, s.Kind.Name, volume.CreateRequest{
 		Name: r.GetName(), Range: toRange(r.GetCapacityRange()), Capabilities: capabilities,
 		Parameters: r.GetParameters(), MutableParameters: r.GetMutableParameters(), Source: source, Topology: toRequirement(r.GetAccessibilityRequirements()),
 	})
@@ -91,7 +95,7 @@ func (s *Controller) DeleteVolume(ctx context.Context, r *csipb.DeleteVolumeRequ
 	if err := checkString("volume_id", r.GetVolumeId()); err != nil {
 		return nil, invalid("delete volume", "%v", err)
 	}
-	kept, err := s.Broker.Delete(ctx, r.GetVolumeId())
+	kept, err := s.Broker.With(r.GetSecrets()).Delete(ctx, r.GetVolumeId())
 	if err != nil && !fault.Is(err, fault.NotFound) {
 		return nil, err
 	}
@@ -139,7 +143,7 @@ func (s *Controller) ValidateVolumeCapabilities(ctx context.Context, r *csipb.Va
 	if err := first(checkString("volume_id", r.GetVolumeId()), capErr); err != nil {
 		return nil, invalid("validate capabilities", "%v", err)
 	}
-	v, err := s.Broker.Get(ctx, r.GetVolumeId())
+	v, err := s.Broker.With(r.GetSecrets()).Get(ctx, r.GetVolumeId())
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ type Identity struct {
 	Version    string
 	Controller bool // the controller service is served
 	Zonal      bool
+	Grows      bool // volumes can grow
 	// Manifest tells what else there is to know, such as that the cloud is an emulator.
 	Manifest func() map[string]string
 	// Ready answers Probe: nil once the plugin can work.
@@ -30,9 +31,12 @@ func (s *Identity) GetPluginInfo(context.Context, *csipb.GetPluginInfoRequest) (
 
 // GetPluginCapabilities answers which services and properties there are.
 func (s *Identity) GetPluginCapabilities(context.Context, *csipb.GetPluginCapabilitiesRequest) (*csipb.GetPluginCapabilitiesResponse, error) {
-	out := &csipb.GetPluginCapabilitiesResponse{Capabilities: []*csipb.PluginCapability{{
-		Type: &csipb.PluginCapability_VolumeExpansion_{VolumeExpansion: &csipb.PluginCapability_VolumeExpansion{Type: csipb.PluginCapability_VolumeExpansion_ONLINE}},
-	}}}
+	out := &csipb.GetPluginCapabilitiesResponse{}
+	if s.Grows {
+		out.Capabilities = append(out.Capabilities, &csipb.PluginCapability{
+			Type: &csipb.PluginCapability_VolumeExpansion_{VolumeExpansion: &csipb.PluginCapability_VolumeExpansion{Type: csipb.PluginCapability_VolumeExpansion_ONLINE}},
+		})
+	}
 	service := func(t csipb.PluginCapability_Service_Type) {
 		out.Capabilities = append(out.Capabilities, &csipb.PluginCapability{
 			Type: &csipb.PluginCapability_Service_{Service: &csipb.PluginCapability_Service{Type: t}},

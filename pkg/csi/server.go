@@ -13,8 +13,8 @@ import (
 // Server serves one driver name on one Unix socket.
 type Server struct {
 	Identity   *Identity
-	Controller *Controller // nil: not served
-	Node       *Node       // nil: not served
+	Controller *Controller      // nil: not served
+	Node       csipb.NodeServer // nil: not served
 	Recorder   Recorder
 	Tracing    stats.Handler // nil: no traces
 	Socket     string

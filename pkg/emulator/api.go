@@ -63,13 +63,18 @@ func (s *Server) SetSpeed(speed float64) error {
 	return s.store.SaveClock()
 }
 
-// Reset drops all volumes, snapshots and file systems with their bytes, all faults, counts and throttles; instances, keys
+// Reset drops all volumes, snapshots, file systems and buckets with their bytes, all faults, counts and throttles; instances, keys
 // and networks stay.
 // Calls that a fault holds end without an answer.
 func (s *Server) Reset(ctx context.Context) error {
 	s.faults.Clear()
 	if err := s.life.Wipe(ctx); err != nil {
 		return err
+	}
+	if s.s3 != nil {
+		if err := s.s3.Wipe(); err != nil {
+			return err
+		}
 	}
 	s.counts.Reset()
 	s.buckets.Reset()

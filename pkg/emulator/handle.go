@@ -48,6 +48,10 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 		s.control(w, r)
 		return
 	}
+	if scope, err := wire.ParseScope(r); err == nil && scope.Service == wire.S3 && s.s3 != nil {
+		s.handleS3(w, r, scope)
+		return
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
 		http.Error(w, "the request body cannot be read", http.StatusBadRequest)
@@ -102,7 +106,7 @@ func (s *Server) readCall(r *http.Request, body []byte) (call, wire.Scope, error
 		return c, wire.Scope{}, nil
 	}
 	if err == nil && scope.Service != c.service {
-		err = wire.Errorf("UnknownService", "The emulator has no service %q; it has ec2, elasticfilesystem, kms and sts.", scope.Service)
+		err = wire.Errorf("UnknownService", "The emulator has no service %q; it has ec2, elasticfilesystem, kms, sts and, with --s3-server, s3.", scope.Service)
 	}
 	return c, scope, err
 }

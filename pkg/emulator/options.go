@@ -76,6 +76,7 @@ type Options struct {
 	AttachLimit   int                // volumes per instance beside its root; the type's own if 0
 	Storage       storage.Storage    // the disks; none if nil. The server closes it
 	Files         storage.FileServer // what mount targets' addresses lead to; nothing if nil. The server closes it
+	S3Server      string             // path of versitygw, the program that keeps the objects of S3; no S3 if empty
 	Seed          int64              // fixes ids, durations, lags and chances
 	Clock         *clock.Clock       // the machine's if nil
 	Region        string             // DefaultRegion if empty

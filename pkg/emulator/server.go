@@ -19,6 +19,7 @@ import (
 	"github.com/diskbridge/diskbridge/pkg/emulator/faults"
 	"github.com/diskbridge/diskbridge/pkg/emulator/kms"
 	"github.com/diskbridge/diskbridge/pkg/emulator/lifecycle"
+	"github.com/diskbridge/diskbridge/pkg/emulator/s3"
 	"github.com/diskbridge/diskbridge/pkg/emulator/store"
 	"github.com/diskbridge/diskbridge/pkg/emulator/sts"
 	"github.com/diskbridge/diskbridge/pkg/emulator/throttle"
@@ -38,6 +39,8 @@ type Server struct {
 	efs        *efs.Service
 	kms        *kms.Service
 	sts        *sts.Service
+	s3         *s3.Service // nil where the options name no server for it
+	scratch    string      // objects that do not outlive the server
 	signatures *wire.Signatures
 	faults     *faults.Set
 	buckets    *throttle.Buckets
@@ -127,6 +130,9 @@ func (s *Server) run(ctx, running context.Context) error {
 	if err := s.ensureInstances(running); err != nil {
 		return err
 	}
+	if err := s.startS3(ctx); err != nil {
+		return err
+	}
 	address, err := s.serve(running, s.options.Listen, http.HandlerFunc(s.handle))
 	if err != nil {
 		return err
@@ -186,7 +192,7 @@ func (s *Server) Close() error {
 	closing.Wait()
 	s.stop()
 	s.group.Wait()
-	return errors.Join(s.options.Storage.Close(), s.options.Files.Close(), s.store.Close())
+	return errors.Join(s.closeS3(), s.options.Storage.Close(), s.options.Files.Close(), s.store.Close())
 }
 
 // requestID is a fresh id in the form of a UUID.

@@ -14,6 +14,7 @@ type State struct {
 
 	FileSystems  []FileSystemState  `json:"file_systems,omitempty"`
 	AccessPoints []AccessPointState `json:"access_points,omitempty"`
+	Buckets      []string           `json:"buckets,omitempty"` // the account's own
 }
 
 // VolumeState is a volume.
@@ -100,6 +101,11 @@ func (s *Server) State() State {
 			}
 		}
 		state.FileSystems, state.AccessPoints = s.fileStates()
+		for _, b := range s.store.Buckets.All(store.Truth) {
+			if b.Owner == s.options.AccountID {
+				state.Buckets = append(state.Buckets, b.Name)
+			}
+		}
 	})
 	for _, i := range s.allInstances() {
 		state.Instances = append(state.Instances, InstanceState{i.ID, i.Zone, i.Type, i.State})

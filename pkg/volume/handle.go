@@ -29,6 +29,7 @@ type Handle struct {
 	Root        string // volume id, file system id or bucket
 	Path        string // EFS: "/dir"; S3: "prefix/"; otherwise empty
 	AccessPoint string // EFS only: "fsap-…"
+	Profile     string // S3 only: endpoint profile, written before the bucket: "s3://profile@bucket"
 	// OnDelete and Digest belong to an EFS directory that was made for a claim: what
 	// becomes of it, and [Directory.Digest].
 	OnDelete OnDelete
@@ -41,6 +42,8 @@ var (
 	accessPoint  = regexp.MustCompile(`^fsap-[0-9a-f]{8}([0-9a-f]{9})?$`)
 	made         = regexp.MustCompile(`^(.*)#(delete|retain|archive)\.([0-9a-f]{16})$`)
 	bucketName   = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+	objectRegion = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9-]{0,38}[a-zA-Z0-9])?$`) // other servers name theirs as they like
+	profileName  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?$`)
 )
 
 // ParseHandle reads a handle or one of its aliases ("efs:fs-…", "bucket/prefix").
@@ -86,17 +89,26 @@ func parseEFS(s string) (Handle, error) {
 
 func parseS3(s string) (Handle, error) {
 	bucket, prefix, _ := strings.Cut(s, "/")
+	profile, name, named := strings.Cut(bucket, "@")
+	switch {
+	case !named:
+		profile = ""
+	case !profileName.MatchString(profile):
+		return Handle{}, fmt.Errorf("handle %q: %q is not the name of an endpoint profile", s, profile)
+	default:
+		bucket = name
+	}
 	if !bucketName.MatchString(bucket) || strings.Contains(bucket, "..") {
 		return Handle{}, fmt.Errorf("handle %q: %q is not a legal bucket name", s, bucket)
 	}
 	prefix = strings.TrimSuffix(prefix, "/")
 	if prefix == "" {
-		return Handle{Kind: S3, Root: bucket}, nil
+		return Handle{Kind: S3, Root: bucket, Profile: profile}, nil
 	}
 	if !cleanPath(prefix) {
 		return Handle{}, fmt.Errorf("handle %q: a prefix has no empty, . or .. parts and no control characters", s)
 	}
-	h := Handle{Kind: S3, Root: bucket, Path: prefix + "/"}
+	h := Handle{Kind: S3, Root: bucket, Path: prefix + "/", Profile: profile}
 	if len(h.String()) > MaxHandle {
 		return Handle{}, fmt.Errorf("handle %q: its canonical form is longer than %d bytes", s, MaxHandle)
 	}
@@ -122,10 +134,16 @@ func cleanPath(p string) bool {
 // String returns the canonical form, at most MaxHandle bytes for a parsed handle.
 func (h Handle) String() string {
 	switch {
-	case h.Kind == S3 && h.Path != "":
-		return "s3://" + h.Root + "/" + h.Path
 	case h.Kind == S3:
-		return "s3://" + h.Root
+		s := "s3://"
+		if h.Profile != "" {
+			s += h.Profile + "@"
+		}
+		s += h.Root
+		if h.Path != "" {
+			s += "/" + h.Path
+		}
+		return s
 	case h.AccessPoint != "":
 		return h.Root + "::" + h.AccessPoint
 	case h.Digest != "":

@@ -30,6 +30,7 @@ func TestParseHandle(t *testing.T) {
 		"s3://my-bucket":                         {Kind: volume.S3, Root: "my-bucket"},
 		"s3://my-bucket/p/q/":                    {Kind: volume.S3, Root: "my-bucket", Path: "p/q/"},
 		"my-bucket/p":                            {Kind: volume.S3, Root: "my-bucket", Path: "p/"},
+		"s3://minio@my-bucket/p":                 {Kind: volume.S3, Root: "my-bucket", Path: "p/", Profile: "minio"},
 	} {
 		got, err := volume.ParseHandle(s)
 		if err != nil || got != want {
@@ -42,7 +43,7 @@ func TestParseHandle_Refused(t *testing.T) {
 	for _, s := range []string{
 		"", "vol-", "vol-0123456", "vol-0123456789ABCDEF0", "vol-01234567/../x", "vol-01234567\n", "fs-01234567:/a/../b", "fs-01234567:/",
 		"fs-01234567:relative", "fs-01234567:#delete.0123456789abcdef", "fs-01234567:/#delete.0123456789abcdef", "fs-01234567:/../a#delete.0123456789abcdef", "fs-01234567::fsap-1", "s3://", "s3://Bucket", "s3://a..b", "s3://bucket/../other", "s3://bucket/a//b",
-		"s3://bucket/\x00", "nothing", strings.Repeat("a", 129), "s3://bucket/" + strings.Repeat("p", 117),
+		"s3://bucket/\x00", "s3://@bucket", "s3://Min@bucket", "s3://a@b@bucket", "nothing", strings.Repeat("a", 129), "s3://bucket/" + strings.Repeat("p", 117),
 	} {
 		if h, err := volume.ParseHandle(s); err == nil {
 			t.Errorf("ParseHandle(%q) = %+v, want an error", s, h)
@@ -51,7 +52,7 @@ func TestParseHandle_Refused(t *testing.T) {
 }
 
 func FuzzParseHandle(f *testing.F) {
-	for _, s := range []string{"vol-01234567", "fs-01234567:/a", "efs:fs-01234567::fsap-01234567", "s3://bucket/a/", "bucket/a", "fs-01234567:/a#archive.0123456789abcdef", "fs-01234567:", "s3://b/../c"} {
+	for _, s := range []string{"vol-01234567", "fs-01234567:/a", "efs:fs-01234567::fsap-01234567", "s3://bucket/a/", "s3://p@bucket/a", "bucket/a", "fs-01234567:/a#archive.0123456789abcdef", "fs-01234567:", "s3://b/../c"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -88,8 +88,12 @@ func checkOption(fsType string, rules map[string]rule, option string) (string, e
 	}
 	name, value, hasValue := strings.Cut(option, "=")
 	reason := refused(name)
-	if fsType == NFS4 && reason == "" {
+	switch {
+	case reason != "":
+	case fsType == NFS4:
 		reason = refusedNFS(name)
+	case fsType == S3FS:
+		reason = refusedS3FS(name)
 	}
 	if reason != "" {
 		return "", fmt.Errorf("mount option %q is refused: %s", name, reason)
@@ -180,6 +184,8 @@ func optionRules(fsType string) (map[string]rule, bool) {
 		rules["thread_pool"] = number(1, 256)
 	case NFS4:
 		nfsRules(rules)
+	case S3FS:
+		s3fsRules(rules)
 	default:
 		return nil, false
 	}

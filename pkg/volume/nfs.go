@@ -47,7 +47,7 @@ type NFSPlan struct {
 	Create *Directory
 }
 
-// Plan is what a node does with a volume: a BlockPlan or an NFSPlan.
+// Plan is what a node does with a volume: a BlockPlan, an NFSPlan or an ObjectPlan.
 type Plan interface{ handle() string }
 
 func (p BlockPlan) handle() string { return p.Handle }
@@ -82,7 +82,7 @@ func NewPlan(r PlanRequest) (Plan, error) {
 	case EFS:
 		return NewNFSPlan(r)
 	default:
-		return nil, fmt.Errorf("handle %q names an %s volume, which no node can mount yet", r.Handle, h.Kind)
+		return NewObjectPlan(r)
 	}
 }
 

@@ -98,13 +98,12 @@ func TestNewNFSPlan_Refused(t *testing.T) {
 		change func(*volume.PlanRequest)
 		want   string
 	}{
-		"another backend's handle": {func(r *volume.PlanRequest) { r.Handle = "s3://bucket" }, "no node can mount"},
-		"a raw block volume":       {func(r *volume.PlanRequest) { r.Capability.Block = true }, "volumeMode: Filesystem"},
-		"another file system":      {func(r *volume.PlanRequest) { r.Capability.FSType = "ext4" }, "always nfs4"},
-		"where the markers are":    {func(r *volume.PlanRequest) { r.Handle = fileSystem + ":/.diskbridge/a" }, "no volume lies there"},
-		"no address at all":        {func(r *volume.PlanRequest) { r.Publish, r.Region = nil, "" }, "mounttargetip"},
-		"an address that is none":  {func(r *volume.PlanRequest) { r.Publish[volume.PublishAddress] = "evil,rw" }, "not an IP address"},
-		"a region that is none":    {func(r *volume.PlanRequest) { r.Publish, r.Region = nil, "evil.example/x" }, "makes no DNS name"},
+		"a raw block volume":      {func(r *volume.PlanRequest) { r.Capability.Block = true }, "volumeMode: Filesystem"},
+		"another file system":     {func(r *volume.PlanRequest) { r.Capability.FSType = "ext4" }, "always nfs4"},
+		"where the markers are":   {func(r *volume.PlanRequest) { r.Handle = fileSystem + ":/.diskbridge/a" }, "no volume lies there"},
+		"no address at all":       {func(r *volume.PlanRequest) { r.Publish, r.Region = nil, "" }, "mounttargetip"},
+		"an address that is none": {func(r *volume.PlanRequest) { r.Publish[volume.PublishAddress] = "evil,rw" }, "not an IP address"},
+		"a region that is none":   {func(r *volume.PlanRequest) { r.Publish, r.Region = nil, "evil.example/x" }, "makes no DNS name"},
 		"a changed context": {func(r *volume.PlanRequest) {
 			r.Handle, r.Context = made, d.Context()
 			r.Context[volume.ContextUID] = "0"

@@ -161,6 +161,9 @@ func TestCSIDriver_IsAsDecided(t *testing.T) {
 	if s := r.drivers["efs.csi.diskbridge.io"].Spec; !*s.AttachRequired || *s.FSGroupPolicy != storagev1.NoneFSGroupPolicy || *s.SELinuxMount || s.NodeAllocatableUpdatePeriodSeconds != nil {
 		t.Errorf("efs: %+v", s)
 	}
+	if s := r.drivers["s3.csi.diskbridge.io"].Spec; *s.AttachRequired || *s.FSGroupPolicy != storagev1.NoneFSGroupPolicy || *s.SELinuxMount {
+		t.Errorf("s3: %+v", s)
+	}
 	s := r.drivers[driver].Spec
 	if !*s.AttachRequired || *s.FSGroupPolicy != storagev1.FileFSGroupPolicy || !*s.SELinuxMount || *s.PodInfoOnMount || *s.StorageCapacity || *s.NodeAllocatableUpdatePeriodSeconds != 60 {
 		t.Errorf("spec = %+v", s)
@@ -191,7 +194,7 @@ func TestSidecars_FitTheKind(t *testing.T) {
 		has := func(name string) bool {
 			return slices.ContainsFunc(pod.Containers, func(c corev1.Container) bool { return c.Name == string(kind.Name)+"-"+name })
 		}
-		if !has("provisioner") || has("snapshotter") != (kind.SnapshotParameters != nil) {
+		if !has("provisioner") || has("snapshotter") != (kind.SnapshotParameters != nil) || has("attacher") != kind.Attach || has("resizer") != kind.Grows {
 			t.Errorf("the sidecars of %s do not fit", kind.Name)
 		}
 		for _, arg := range container(t, pod, string(kind.Name)+"-provisioner").Args {

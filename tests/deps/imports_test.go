@@ -27,6 +27,7 @@ var layers = map[string]layer{
 	"pkg/backend/ebs":         {ours: []string{"pkg/backend", "pkg/cloud", "pkg/fault", "pkg/limits", "pkg/volume"}, why: "a kind knows its cloud, no other kind and no front door"},
 
 	"pkg/backend/efs": {ours: []string{"pkg/backend", "pkg/cloud", "pkg/fault", "pkg/volume"}, why: "a kind knows its cloud, no other kind and no front door"},
+	"pkg/backend/s3":  {ours: []string{"pkg/backend", "pkg/cloud", "pkg/fault", "pkg/volume"}, why: "a kind knows its cloud, no other kind and no front door"},
 
 	"pkg/cloud":   {ours: []string{"pkg/cloud", "pkg/fault"}, foreign: []string{aws}, why: "a client does not know who uses it"},
 	"pkg/config":  {ours: []string{"pkg/backend", "pkg/fault", "pkg/volume"}, why: "settings are data about declared kinds"},

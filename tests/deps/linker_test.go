@@ -36,7 +36,7 @@ func TestLinker_KeptOnlyTheCallsThatAreMade(t *testing.T) {
 			if !bytes.Contains(symbols, []byte(tc.has)) {
 				t.Errorf("%s has no symbol %s: this test reads the wrong thing", tc.binary, tc.has)
 			}
-			for _, unwanted := range []string{"service/ec2.(*Client).RunInstances", "service/ec2.(*Client).CreateVpc", "service/efs.(*Client).PutFileSystemPolicy", "text/template.(*Template).Execute"} {
+			for _, unwanted := range []string{"service/ec2.(*Client).RunInstances", "service/ec2.(*Client).CreateVpc", "service/efs.(*Client).PutFileSystemPolicy", "service/s3.(*Client).SelectObjectContent", "text/template.(*Template).Execute"} {
 				if bytes.Contains(symbols, []byte(unwanted)) {
 					t.Errorf("%s has %s: something turned off the linker's method pruning", tc.binary, unwanted)
 				}
@@ -137,4 +137,60 @@ func allowed(t *testing.T, policy string) []string {
 		actions = append(actions, s.Action...)
 	}
 	return actions
+}
+
+// s3Actions are the permissions that S3's operations need where they are not called as the operations are.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html
+var s3Actions = map[string][]string{
+	"CreateBucket":                    {"CreateBucket", "TagResource", "PutBucketOwnershipControls"},
+	"DeleteObjects":                   {"DeleteObject", "DeleteObjectVersion"},
+	"HeadBucket":                      {"ListBucket"},
+	"ListBuckets":                     {"ListAllMyBuckets"},
+	"ListMultipartUploads":            {"ListBucketMultipartUploads"},
+	"ListObjectVersions":              {"ListBucketVersions"},
+	"ListObjectsV2":                   {"ListBucket"},
+	"PutBucketEncryption":             {"PutEncryptionConfiguration"},
+	"PutBucketLifecycleConfiguration": {"PutLifecycleConfiguration"},
+	"PutPublicAccessBlock":            {"PutBucketPublicAccessBlock"},
+}
+
+// TestIAMPolicy_ListsTheCallsToS3 compares deploy/iam/s3.json with S3's operations that the linker kept.
+func TestIAMPolicy_ListsTheCallsToS3(t *testing.T) {
+	symbols, err := exec.Command("go", "tool", "nm", build(t, "diskbridge-csi")).Output()
+	if err != nil {
+		t.Fatalf("go tool nm: %v", err)
+	}
+	var called, allowed []string
+	for _, m := range regexp.MustCompile(`aws-sdk-go-v2/service/s3\.\(\*Client\)\.([A-Z]\w+)\n`).FindAllSubmatch(symbols, -1) {
+		name := string(m[1])
+		switch actions, other := s3Actions[name]; {
+		case name == "Options", name == "CreateSession": // the SDK's own, for directory buckets, which we refuse
+		case other:
+			called = append(called, actions...)
+		default:
+			called = append(called, name)
+		}
+	}
+	text, err := os.ReadFile("../../deploy/iam/s3.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var policy struct {
+		Statement []struct{ Action []string }
+	}
+	if err := json.Unmarshal(text, &policy); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range policy.Statement {
+		for _, a := range s.Action {
+			allowed = append(allowed, strings.TrimPrefix(a, "s3:"))
+		}
+	}
+	for _, list := range []*[]string{&called, &allowed} {
+		slices.Sort(*list)
+		*list = slices.Compact(*list)
+	}
+	if diff := cmp.Diff(called, allowed); diff != "" {
+		t.Errorf("deploy/iam/s3.json differs from what the driver calls (- called, + allowed):\n%s", diff)
+	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/onsi/gomega"
 
 	"github.com/diskbridge/diskbridge/cmd/diskbridge/sandbox"
+	"github.com/diskbridge/diskbridge/pkg/emulator/s3/s3test"
 	"github.com/diskbridge/diskbridge/tests/harness"
 )
 
@@ -24,34 +25,47 @@ const gib = int64(1) << 30
 func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 
 // skips are the only cases that may be left out: what csi-sanity says of them, how often it does so for a way of using
-// EBS and for EFS, and why it may.
+// EBS, for EFS and for S3, and why it may.
 var skips = []struct {
-	message  string
-	ebs, efs int
-	reason   string
+	message      string
+	ebs, efs, s3 int
+	reason       string
 }{
-	{"GetCapacity not supported", 1, 1, "AWS does not tell how much capacity a zone has left"},
-	{"ControllerPublishVolume.readonly field not supported", 1, 1, "nothing is attached read-only; the node mounts read-only"},
-	{"SNAPSHOT_ACCESSIBILITY_CONSTRAINTS not supported", 1, 0, "EBS snapshots belong to the region, not to a zone"},
-	{"CreateSnapshot not supported", 0, 6, "EFS has no snapshots"},
-	{"DeleteSnapshot not supported", 0, 3, "EFS has no snapshots"},
-	{"ListSnapshots not supported", 0, 7, "EFS has no snapshots"},
-	{"Snapshot not supported", 0, 2, "EFS has no snapshots"},
-	{"Volume Cloning not supported", 0, 2, "EFS has no clones"},
-	{"testnodevolumeattachlimit not enabled", 0, 1, "a node takes as many file systems as it likes"},
-	{"GetSnapshot not supported", 3, 3, "not built yet, and no sidecar calls it: ListSnapshots takes an id"},
-	{"GroupControllerService not supported", 6, 6, "not built yet: group snapshots"},
-	{"ControllerGetVolumeHealth not supported", 2, 2, "not built yet, and no sidecar calls it: volume health"},
-	{"ControllerListVolumeHealth not supported", 1, 1, "not built yet, and no sidecar calls it: volume health"},
-	{"NodeGetVolumeHealth not supported", 2, 2, "not built yet, and kubelet does not call it: volume health"},
-	{"NodeGetStorageHealth not supported", 1, 1, "not built yet, and kubelet does not call it: volume health"},
-	{"", 0, 6, "they mount NFS, which needs a kernel with it: those run in User Mode Linux (tests/nfs)"},
+	{"GetCapacity not supported", 1, 1, 1, "AWS does not tell how much capacity a zone has left"},
+	{"ControllerPublishVolume.readonly field not supported", 1, 1, 0, "nothing is attached read-only; the node mounts read-only"},
+	{"SNAPSHOT_ACCESSIBILITY_CONSTRAINTS not supported", 1, 0, 0, "EBS snapshots belong to the region, not to a zone"},
+	{"CreateSnapshot not supported", 0, 6, 6, "EFS and S3 have no snapshots"},
+	{"DeleteSnapshot not supported", 0, 3, 3, "EFS and S3 have no snapshots"},
+	{"ListSnapshots not supported", 0, 7, 7, "EFS and S3 have no snapshots"},
+	{"Snapshot not supported", 0, 2, 2, "EFS and S3 have no snapshots"},
+	{"Volume Cloning not supported", 0, 2, 2, "EFS and S3 have no clones"},
+	{"testnodevolumeattachlimit not enabled", 0, 1, 0, "a node takes as many file systems as it likes"},
+	{"GetSnapshot not supported", 3, 3, 3, "not built yet, and no sidecar calls it: ListSnapshots takes an id"},
+	{"GroupControllerService not supported", 6, 6, 6, "not built yet: group snapshots"},
+	{"ControllerGetVolumeHealth not supported", 2, 2, 2, "not built yet, and no sidecar calls it: volume health"},
+	{"ControllerListVolumeHealth not supported", 1, 1, 1, "not built yet, and no sidecar calls it: volume health"},
+	{"NodeGetVolumeHealth not supported", 2, 2, 2, "not built yet, and kubelet does not call it: volume health"},
+	{"NodeGetStorageHealth not supported", 1, 1, 1, "not built yet, and kubelet does not call it: volume health"},
+	{"Controller Publish, UnpublishVolume not supported", 0, 0, 2, "a bucket is attached to nothing"},
+	{"ControllerPublishVolume not supported", 0, 0, 7, "a bucket is attached to nothing"},
+	{"ControllerUnpublishVolume not supported", 0, 0, 1, "a bucket is attached to nothing"},
+	{"ControllerExpandVolume not supported", 0, 0, 3, "a bucket has no size"},
+	{"NodeExpandVolume not supported", 0, 0, 4, "a bucket has no size"},
+	{"NodeGetVolume not supported", 0, 0, 4, "a bucket has nothing honest to count"},
+	{"ControllerModifyVolume not supported", 0, 0, 6, "a bucket has no attributes of a class"},
+	{"Modify Volume not supported", 0, 0, 1, "a bucket has no attributes of a class"},
+	{"Modify volume not supported", 0, 0, 1, "a bucket has no attributes of a class"},
+	{"", 0, 6, 4, "they mount: NFS needs a kernel with it, in User Mode Linux (tests/nfs); the node half of S3 is not built yet"},
 }
 
 // mounts matches the cases of EFS that need a kernel with NFS.
 const mounts = `EFS Node Service (should (be idempotent|work)|NodeUnpublishVolume should remove target path|` +
 	`NodePublishVolume with single node multi writer capability should fail|` +
 	`NodeGetVolumeStats should fail when volume does not exist on the specified path|NodeExpandVolume should work)`
+
+// bucketMounts matches the cases of S3 that need a node half.
+const bucketMounts = `S3 buckets Node Service (should (be idempotent|work)|NodeUnpublishVolume should remove target path|` +
+	`NodePublishVolume with single node multi writer capability should fail)`
 
 // way is one way of using volumes.
 type way struct {
@@ -62,6 +76,7 @@ type way struct {
 var ways = []way{
 	{"EBS as mount", sandbox.EBSDriver, "mount", map[string]string{"type": "gp3", "encrypted": "true"}, map[string]string{"throughput": "200"}},
 	{"EBS as block", sandbox.EBSDriver, "block", map[string]string{"type": "gp3", "encrypted": "true"}, map[string]string{"throughput": "200"}},
+	{"S3 buckets", sandbox.S3Driver, "mount", map[string]string{"versioning": "true", "bucketNamePrefix": "sanity"}, nil},
 	{"EFS", sandbox.EFSDriver, "mount", map[string]string{"transitionToIA": "AFTER_30_DAYS"}, map[string]string{"throughputMode": "elastic"}},
 }
 
@@ -74,7 +89,7 @@ func TestSanity(t *testing.T) {
 	var emulators []*sandbox.Emulator
 	for _, w := range ways {
 		dir := harness.Dir(t)
-		emulator := harness.Emulator(t, dir, "--profile=instant", "--devices=loop", "--instances=1")
+		emulator := harness.Emulator(t, dir, "--profile=instant", "--devices=loop", "--instances=1", "--s3-server="+s3test.Program(t))
 		// xfs, since a mounted ext4 only grows where CAP_SYS_RESOURCE is there. This AWS shows at once what it has, so
 		// two answers need not be seconds apart to prove that something does not exist.
 		driver := harness.AllOf(t, w.driver, emulator, emulator.Instances[0], dir, "csi",
@@ -89,7 +104,7 @@ func TestSanity(t *testing.T) {
 		config.TestVolumeParameters = w.parameters
 		config.TestVolumeMutableParameters = w.mutable
 		config.TestNodeVolumeAttachLimit = w.driver == sandbox.EBSDriver
-		config.IDGen = ids{prefix: map[string]string{sandbox.EBSDriver: "vol-", sandbox.EFSDriver: "fs-"}[w.driver]}
+		config.IDGen = ids{prefix: map[string]string{sandbox.EBSDriver: "vol-", sandbox.EFSDriver: "fs-", sandbox.S3Driver: "s3://never-was-"}[w.driver]}
 		ginkgo.Describe(w.name, func() { csisanity.GinkgoTest(&config) })
 		emulators = append(emulators, emulator)
 	}
@@ -97,7 +112,7 @@ func TestSanity(t *testing.T) {
 	ginkgo.ReportAfterSuite("the report", func(r types.Report) { report = r })
 	gomega.RegisterFailHandler(ginkgo.Fail)
 	suite, reporter := ginkgo.GinkgoConfiguration()
-	suite.SkipStrings = []string{mounts}
+	suite.SkipStrings = []string{mounts, bucketMounts}
 	if !ginkgo.RunSpecs(t, "csi-sanity", suite, reporter) {
 		t.Error("csi-sanity found failures")
 	}
@@ -120,12 +135,12 @@ func checkSkips(t *testing.T, report types.Report) {
 	}
 	want := map[string]int{}
 	for _, s := range skips {
-		want[s.message] = 2*s.ebs + s.efs
+		want[s.message] = 2*s.ebs + s.efs + s.s3
 	}
 	if diff := cmp.Diff(want, seen); diff != "" {
 		t.Errorf("csi-sanity left out other cases than those with a reason (- explained, + seen):\n%s", diff)
 	}
-	if ran < 70*2+50 {
+	if ran < 70*2+50+40 {
 		t.Errorf("only %d cases ran", ran)
 	}
 }

@@ -18,6 +18,7 @@ import (
 const (
 	EBSDriver = "ebs.csi.diskbridge.io"
 	EFSDriver = "efs.csi.diskbridge.io"
+	S3Driver  = "s3.csi.diskbridge.io"
 )
 
 // Driver is a running diskbridge-csi that serves one backend, and a connection to its socket.

@@ -75,6 +75,7 @@ type State struct {
 	Snapshots    []Resource
 	FileSystems  []Resource `json:"file_systems"`
 	AccessPoints []Resource `json:"access_points"`
+	Buckets      []string
 }
 
 // Resource is something that the emulator holds.
@@ -89,7 +90,7 @@ func (s State) Left() []string {
 	for _, r := range slices.Concat(s.Volumes, s.Snapshots, s.FileSystems, s.AccessPoints) {
 		left = append(left, r.ID+" ("+r.State+")")
 	}
-	return left
+	return append(left, s.Buckets...)
 }
 
 // State asks the emulator what it holds.

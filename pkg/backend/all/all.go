@@ -6,6 +6,7 @@ import (
 	"github.com/diskbridge/diskbridge/pkg/backend"
 	"github.com/diskbridge/diskbridge/pkg/backend/ebs"
 	"github.com/diskbridge/diskbridge/pkg/backend/efs"
+	"github.com/diskbridge/diskbridge/pkg/backend/s3"
 )
 
 // Kinds returns every kind, one line each.
@@ -13,5 +14,6 @@ func Kinds() backend.Registry {
 	return backend.Registry{
 		ebs.Kind(),
 		efs.Kind(),
+		s3.Kind(),
 	}
 }

@@ -19,7 +19,7 @@ const DefaultDriver = "ebs.csi.diskbridge.io"
 // Kind describes EBS to the front doors.
 func Kind() backend.Kind {
 	return backend.Kind{
-		Name: volume.EBS, Driver: DefaultDriver, Zonal: true, PublishedNodes: true, Clones: true, NodeGrows: true,
+		Name: volume.EBS, Driver: DefaultDriver, Attach: true, Grows: true, Zonal: true, PublishedNodes: true, Clones: true, NodeGrows: true,
 		Parameters: Parameters(), SnapshotParameters: SnapshotParameters(), MutableParameters: MutableParameters(),
 		ZoneKeys: map[string][]string{"ebs.csi.aws.com": {volume.EBSZoneKey}},
 	}

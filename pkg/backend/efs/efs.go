@@ -26,7 +26,7 @@ const (
 // Kind describes EFS to the front doors.
 func Kind() backend.Kind {
 	return backend.Kind{
-		Name: volume.EFS, Driver: DefaultDriver, Zonal: true, // One Zone file systems are
+		Name: volume.EFS, Driver: DefaultDriver, Attach: true, Grows: true, Zonal: true, // One Zone file systems are
 		Parameters: Parameters(), MutableParameters: MutableParameters(),
 	}
 }

@@ -259,3 +259,19 @@ func earliest(at time.Time, c Change) time.Time {
 	}
 	return c.At
 }
+
+// Bucket is what the S3 server behind the emulator does not keep of a bucket.
+// The configurations are the XML that was put.
+type Bucket struct {
+	Name    string
+	Owner   string // account id; another's is a bucket of which only the name is known
+	Created time.Time
+
+	Encryption   string `json:",omitzero"`
+	PublicAccess string `json:",omitzero"`
+	Lifecycle    string `json:",omitzero"`
+}
+
+func (b *Bucket) key() string     { return b.Name }
+func (b *Bucket) next() time.Time { return time.Time{} }
+func (b *Bucket) clone() *Bucket  { c := *b; return &c }

@@ -35,6 +35,7 @@ const (
 	AccessPoints   = "access-points"
 	Subnets        = "subnets"
 	SecurityGroups = "security-groups"
+	Buckets        = "buckets"
 )
 
 // Options say how a store keeps and shows its records.
@@ -56,6 +57,7 @@ type Store struct {
 	AccessPoints   *Table[*AccessPoint]
 	Subnets        *Table[*Subnet]
 	SecurityGroups *Table[*SecurityGroup]
+	Buckets        *Table[*Bucket]
 
 	tables []table // all of them, what others refer to first
 
@@ -101,6 +103,7 @@ func Open(o Options) (*Store, error) {
 	s.FileSystems = newTable[*FileSystem](s, FileSystems)
 	s.MountTargets = newTable[*MountTarget](s, MountTargets)
 	s.AccessPoints = newTable[*AccessPoint](s, AccessPoints)
+	s.Buckets = newTable[*Bucket](s, Buckets)
 	if err := s.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open state: %w", err), d.close())
 	}

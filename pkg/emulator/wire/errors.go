@@ -71,6 +71,10 @@ func ForService(service string, e *Error) *Error {
 			"AuthFailure": "UnrecognizedClientException", "ExpiredToken": "ExpiredTokenException",
 			"InternalError": "InternalServerError", "RequestLimitExceeded": "ThrottlingException", "UnauthorizedOperation": "AccessDeniedException",
 		},
+		"s3": {
+			"MissingAuthenticationToken": "AccessDenied", "IncompleteSignature": "AuthorizationHeaderMalformed", "AuthFailure": "InvalidAccessKeyId",
+			"RequestExpired": "RequestTimeTooSkewed", "RequestLimitExceeded": "SlowDown", "UnauthorizedOperation": "AccessDenied",
+		},
 		"sts": {"AuthFailure": "InvalidClientTokenId", "RequestExpired": "SignatureDoesNotMatch", "RequestLimitExceeded": "Throttling"},
 	}
 	code, ok := codes[service][e.Code]
@@ -78,8 +82,11 @@ func ForService(service string, e *Error) *Error {
 		return e
 	}
 	status := e.Status
-	if code == "AuthFailure" {
+	switch code {
+	case "AuthFailure":
 		status = http.StatusUnauthorized
+	case "InvalidAccessKeyId", "RequestTimeTooSkewed":
+		status = http.StatusForbidden
 	}
 	return &Error{Code: code, Message: e.Message, Status: status, Fields: e.Fields}
 }

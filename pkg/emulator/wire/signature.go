@@ -118,14 +118,41 @@ func (s *Signatures) sign(ctx context.Context, r *http.Request, body []byte, sco
 			again.Header[http.CanonicalHeaderKey(name)] = r.Header.Values(name)
 		}
 	}
-	sum := sha256.Sum256(body)
 	signing := aws.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.Secret, SessionToken: c.SessionToken}
-	err := v4.NewSigner().SignHTTP(ctx, signing, again, hex.EncodeToString(sum[:]), scope.Service, scope.Region, date)
+	err := signer(scope.Service).SignHTTP(ctx, signing, again, payloadHash(r, body, scope.Service), scope.Service, scope.Region, date)
 	if err != nil {
 		return "", fmt.Errorf("check signature: %w", err)
 	}
 	_, signature, _ := strings.Cut(again.Header.Get("Authorization"), "Signature=")
 	return signature, nil
+}
+
+// S3 is the service's name in signatures. Its rules for signing are its own:
+// https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
+const S3 = "s3"
+
+func signer(service string) *v4.Signer {
+	return v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = service == S3 })
+}
+
+// payloadHash is what the caller signed as its body: with S3 what it says of it, so that a body can be streamed.
+func payloadHash(r *http.Request, body []byte, service string) string {
+	if service == S3 {
+		return r.Header.Get("X-Amz-Content-Sha256")
+	}
+	sum := sha256.Sum256(body)
+	return hex.EncodeToString(sum[:])
+}
+
+// Lasting reports whether the access key is the user's own, not a temporary one.
+func (s *Signatures) Lasting(scope Scope) bool { return scope.AccessKeyID == s.root.AccessKeyID }
+
+// Resign signs a request anew as the lasting user's, in place of whom it was signed by.
+func (s *Signatures) Resign(ctx context.Context, r *http.Request, scope Scope, now time.Time) error {
+	r.Header.Del("Authorization")
+	r.Header.Del("X-Amz-Security-Token")
+	root := aws.Credentials{AccessKeyID: s.root.AccessKeyID, SecretAccessKey: s.root.Secret}
+	return signer(scope.Service).SignHTTP(ctx, root, r, payloadHash(r, nil, scope.Service), scope.Service, scope.Region, now)
 }
 
 func (s *Signatures) find(accessKeyID, token string, now time.Time) (Credentials, Identity, error) {

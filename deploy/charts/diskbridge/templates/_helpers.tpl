@@ -4,6 +4,8 @@ ebs: { driver: ebs.csi.diskbridge.io, attachRequired: true, fsGroupPolicy: File,
   block: true, port: 9820, sidecars: [provisioner, attacher, resizer, snapshotter] }
 efs: { driver: efs.csi.diskbridge.io, attachRequired: true, fsGroupPolicy: None, seLinuxMount: false, hostNetwork: true,
   block: false, port: 9830, sidecars: [provisioner, attacher, resizer] }
+s3: { driver: s3.csi.diskbridge.io, attachRequired: false, fsGroupPolicy: None, seLinuxMount: false, hostNetwork: false,
+  block: false, port: 9840, sidecars: [provisioner] }
 {{- end }}
 
 {{/* The ports of the sidecars of a kind by name, as YAML: dict "root" $ "kind" KIND. */}}

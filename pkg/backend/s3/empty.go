@@ -1,0 +1,119 @@
+package s3
+
+import (
+	"context"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/diskbridge/diskbridge/pkg/cloud/s3"
+	"github.com/diskbridge/diskbridge/pkg/fault"
+)
+
+const (
+	// deletions is how many deletions of up to 1,000 versions are under way at one time.
+	deletions = 4
+	// lastPage is the time that must be left to begin another page: with less, what was
+	// done is told before the caller gives up.
+	lastPage = 2 * time.Second
+)
+
+// empty deletes every version, delete marker and unfinished upload whose key begins with
+// prefix ("": all). It ends with fault.Pending before the context does.
+func empty(ctx context.Context, api API, bucket, prefix string) error {
+	e := &emptying{api: api, bucket: bucket, prefix: prefix}
+	if err := e.uploads(ctx); err != nil {
+		return err
+	}
+	return e.versions(ctx)
+}
+
+type emptying struct {
+	api            API
+	bucket, prefix string
+	deleted        atomic.Int64
+}
+
+// late is the answer when the caller's time is nearly over.
+func (e *emptying) late(ctx context.Context) error {
+	deadline, ok := ctx.Deadline()
+	if ctx.Err() == nil && (!ok || time.Until(deadline) > lastPage) {
+		return nil
+	}
+	return fault.New(fault.Pending, opDelete, e.bucket+"/"+e.prefix, "%d versions were deleted in this call, and there are more; the next call goes on", e.deleted.Load())
+}
+
+func (e *emptying) versions(ctx context.Context) error {
+	group, grouped := errgroup.WithContext(ctx)
+	group.SetLimit(deletions)
+	list := func() error {
+		for page := (s3.VersionPage{More: true}); page.More; {
+			if err := e.late(ctx); err != nil {
+				return err
+			}
+			next, err := e.api.VersionPage(grouped, e.bucket, e.prefix, page)
+			if err != nil {
+				return err
+			}
+			for _, v := range next.Versions {
+				if !strings.HasPrefix(v.Key, e.prefix) {
+					return fault.New(fault.Internal, opDelete, e.bucket, "the server listed %q under the prefix %q; nothing more is deleted", v.Key, e.prefix)
+				}
+			}
+			if len(next.Versions) > 0 {
+				group.Go(func() error { return e.delete(grouped, next.Versions) })
+			}
+			page = next
+		}
+		return nil
+	}
+	listed := list()
+	if err := group.Wait(); err != nil { // a failed deletion ends the list too, and is the reason
+		return err
+	}
+	return listed
+}
+
+func (e *emptying) delete(ctx context.Context, versions []s3.Version) error {
+	refused, err := e.api.DeleteVersions(ctx, e.bucket, versions)
+	if err != nil {
+		return err
+	}
+	e.deleted.Add(int64(len(versions) - len(refused)))
+	for _, r := range refused {
+		switch r.Code {
+		case "NoSuchKey", "NoSuchVersion": // gone already
+		case "InternalError", "SlowDown", "ServiceUnavailable":
+			return fault.New(fault.Pending, opDelete, e.bucket+"/"+r.Key, "S3 could not delete it for now (%s); the next call goes on", r.Code)
+		default:
+			return fault.New(fault.InUse, opDelete, e.bucket+"/"+r.Key, "S3 keeps this object, version %s: %s (%s). An object lock or a policy protects it, and is respected: wait until it ends, or end it, then delete the volume again; %d versions of the volume were deleted",
+				r.ID, r.Message, r.Code, e.deleted.Load())
+		}
+	}
+	return nil
+}
+
+func (e *emptying) uploads(ctx context.Context) error {
+	for {
+		if err := e.late(ctx); err != nil {
+			return err
+		}
+		list, err := e.api.Uploads(ctx, e.bucket, e.prefix)
+		if err != nil || len(list) == 0 {
+			return err
+		}
+		group, grouped := errgroup.WithContext(ctx)
+		group.SetLimit(deletions)
+		for _, u := range list {
+			if !strings.HasPrefix(u.Key, e.prefix) {
+				return fault.New(fault.Internal, opDelete, e.bucket, "the server listed an upload of %q under the prefix %q; nothing more is deleted", u.Key, e.prefix)
+			}
+			group.Go(func() error { return e.api.AbortUpload(grouped, e.bucket, u) })
+		}
+		if err := group.Wait(); err != nil {
+			return err
+		}
+	}
+}
