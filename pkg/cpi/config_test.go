@@ -89,6 +89,9 @@ func TestSettings_RefusesWhatIsWrong(t *testing.T) {
 	if _, got := settingsOf(t, "/nowhere/cpi.json", `{}`); got.Error == nil || !strings.Contains(got.Error.Message, "no such file") {
 		t.Errorf("a missing file: %+v", got.Error)
 	}
+	if _, got := settingsOf(t, write(t, ""), `{}`); got.Error == nil || !strings.Contains(got.Error.Message, "needs access_key_id") {
+		t.Errorf("an empty file: %+v", got.Error)
+	}
 	if _, got := settingsOf(t, "", `{"director_uuid":"a b"}`); got.Error == nil || !strings.Contains(got.Error.Message, "director_uuid") {
 		t.Errorf("a director that is none: %+v", got.Error)
 	}

@@ -68,26 +68,29 @@ func (d *Disks) holder() string { return HolderBosh + d.disk.Director }
 
 // HasDisk is false only where absence is proven. A disk that is being deleted is none.
 func (d *Disks) HasDisk(ctx context.Context, handle string) (bool, error) {
-	v, err := d.volume(ctx, "look for disk", handle)
-	switch {
-	case fault.Is(err, fault.NotFound):
+	_, err := d.read(ctx, "look for disk", handle)
+	if fault.Is(err, fault.NotFound) {
 		return false, nil
-	case err != nil:
-		return false, err
 	}
-	return v.State != ec2.StateDeleting, nil
+	return err == nil, err
+}
+
+// read reads a disk that must exist; fault.NotFound only with proof, or where EC2 deletes it already.
+func (d *Disks) read(ctx context.Context, op, handle string) (ec2.Volume, error) {
+	v, err := d.volume(ctx, op, handle)
+	if err == nil && v.State == ec2.StateDeleting {
+		err = fault.New(fault.NotFound, op, v.ID, "the disk is deleted already")
+	}
+	return v, err
 }
 
 const opDeleteDisk = "delete disk"
 
 // DeleteDisk deletes a disk once its last attachment has ended. What Kubernetes holds stays, and is not found.
 func (d *Disks) DeleteDisk(ctx context.Context, handle string) error {
-	v, err := d.volume(ctx, opDeleteDisk, handle)
+	v, err := d.read(ctx, opDeleteDisk, handle)
 	if err != nil {
 		return err
-	}
-	if v.State == ec2.StateDeleting {
-		return fault.New(fault.NotFound, opDeleteDisk, v.ID, "the disk is deleted already")
 	}
 	if who := heldByKubernetes(v.Tags); who != "" {
 		return fault.New(fault.NotFound, opDeleteDisk, v.ID, "the disk is %s, so it is kept; for BOSH it no longer exists", who)

@@ -20,7 +20,7 @@ const (
 // AttachDisk attaches a disk and says by which path the agent finds it. A disk that another instance lets go of is
 // waited for. Before anything can be written to a disk, its tags say that BOSH uses it.
 func (d *Disks) AttachDisk(ctx context.Context, handle, node string) (volume.DiskAttachment, error) {
-	v, err := d.volume(ctx, opAttachDisk, handle)
+	v, err := d.read(ctx, opAttachDisk, handle)
 	if err != nil {
 		return volume.DiskAttachment{}, err
 	}
@@ -187,7 +187,7 @@ func hint(instanceType, id, device string) string {
 
 // DetachDisk detaches a disk and waits until EC2 shows no trace of it. EC2's own answer decides whether it was attached.
 func (d *Disks) DetachDisk(ctx context.Context, handle, node string) error {
-	v, err := d.volume(ctx, opDetachDisk, handle)
+	v, err := d.read(ctx, opDetachDisk, handle)
 	if fault.Is(err, fault.NotFound) {
 		return nil // what is gone is detached
 	}

@@ -22,7 +22,7 @@ const throttledFor = 2 * time.Minute
 // ChangeDisk changes size, type, performance and tags in place, all in one modification. fault.Unsupported means that
 // nothing was changed and that a copy is the way; after EC2 has accepted, or may have, it is never answered.
 func (d *Disks) ChangeDisk(ctx context.Context, handle string, change volume.DiskChange) error {
-	v, err := d.volume(ctx, opChangeDisk, handle)
+	v, err := d.read(ctx, opChangeDisk, handle)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ const opSnapshotDisk = "snapshot disk"
 
 // SnapshotDisk takes a snapshot. EC2 has no token for it, so a random tag finds the one whose answer was lost.
 func (d *Disks) SnapshotDisk(ctx context.Context, req volume.DiskSnapshot) (volume.Disk, error) {
-	v, err := d.volume(ctx, opSnapshotDisk, req.Handle)
+	v, err := d.read(ctx, opSnapshotDisk, req.Handle)
 	if err != nil {
 		return volume.Disk{}, err
 	}
