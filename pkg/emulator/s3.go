@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"maps"
 	"net/http"
 	"os"
@@ -73,6 +74,14 @@ func (s *Server) handleS3(w http.ResponseWriter, r *http.Request, scope wire.Sco
 
 func (s *Server) doS3(w *answerWriter, r *http.Request, c call, scope wire.Scope) error {
 	fired := s.faults.Fire(c.operation)
+	if _, hold := fired.Has(faults.HoldBefore); hold && r.ContentLength <= maxBody {
+		// Only once its body is read does a request notice that its caller went away.
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return err
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+	}
 	if err := s.before(r.Context(), c, fired); err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ type Truth struct {
 
 	FileSystems  []TrueFileSystem  `json:"file_systems"`
 	AccessPoints []TrueAccessPoint `json:"access_points"`
+	Buckets      []string          `json:"buckets"`
 }
 
 // TrueFileSystem is an EFS file system with its mount targets.

@@ -50,7 +50,7 @@ var skips = []struct {
 	{"ControllerPublishVolume not supported", 0, 0, 7, "a bucket is attached to nothing"},
 	{"ControllerUnpublishVolume not supported", 0, 0, 1, "a bucket is attached to nothing"},
 	{"ControllerExpandVolume not supported", 0, 0, 3, "a bucket has no size"},
-	{"NodeExpandVolume not supported", 0, 0, 4, "a bucket has no size"},
+	{"NodeExpandVolume not supported", 0, 3, 4, "a file system of EFS grows by itself, and a bucket has no size"},
 	{"NodeGetVolume not supported", 0, 0, 4, "a bucket has nothing honest to count"},
 	{"ControllerModifyVolume not supported", 0, 0, 6, "a bucket has no attributes of a class"},
 	{"Modify Volume not supported", 0, 0, 1, "a bucket has no attributes of a class"},
