@@ -216,19 +216,21 @@ func TestDisks_UnderEventualConsistency(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			c := lagging(t, seed)
-			ctx := t.Context()
 			id := c.create(t, volume.DiskRequest{Node: c.node(0)})
 			for i, step := range []func() error{
-				func() error { return hasIt(c.disks().HasDisk(ctx, id)) },
-				func() error { _, err := c.disks().AttachDisk(ctx, id, c.node(0)); return err },
-				func() error { _, err := c.disks().AttachDisk(ctx, id, c.node(0)); return err },
-				func() error { _, err := c.disks().TagDisk(ctx, id, map[string]string{"a": "b"}); return err },
-				func() error { _, err := c.disks().SnapshotDisk(ctx, volume.DiskSnapshot{Handle: id}); return err },
-				func() error { return c.disks().DetachDisk(ctx, id, c.node(0)) },
-				func() error { return c.disks().ChangeDisk(ctx, id, volume.DiskChange{Bytes: 2 * volume.GiB}) },
-				func() error { _, err := c.disks().AttachDisk(ctx, id, c.node(1)); return err },
-				func() error { return c.disks().DetachDisk(ctx, id, c.node(1)) },
-				func() error { return c.disks().DeleteDisk(ctx, id) },
+				func() error { return hasIt(c.disks().HasDisk(t.Context(), id)) },
+				func() error { _, err := c.disks().AttachDisk(t.Context(), id, c.node(0)); return err },
+				func() error { _, err := c.disks().AttachDisk(t.Context(), id, c.node(0)); return err },
+				func() error { _, err := c.disks().TagDisk(t.Context(), id, map[string]string{"a": "b"}); return err },
+				func() error {
+					_, err := c.disks().SnapshotDisk(t.Context(), volume.DiskSnapshot{Handle: id})
+					return err
+				},
+				func() error { return c.disks().DetachDisk(t.Context(), id, c.node(0)) },
+				func() error { return c.disks().ChangeDisk(t.Context(), id, volume.DiskChange{Bytes: 2 * volume.GiB}) },
+				func() error { _, err := c.disks().AttachDisk(t.Context(), id, c.node(1)); return err },
+				func() error { return c.disks().DetachDisk(t.Context(), id, c.node(1)) },
+				func() error { return c.disks().DeleteDisk(t.Context(), id) },
 			} {
 				if err := step(); err != nil {
 					t.Fatalf("step %d: %v", i+1, err)
