@@ -94,15 +94,7 @@ func Cluster(ctx context.Context, kube string) ([]Image, error) {
 		Programs: maps.Clone(box.Programs), Links: box.Links, Files: box.Files,
 	}
 	agnhost.Programs["/agnhost"] = filepath.Join(kube, "agnhost")
-	dd, err := look("dd")
-	if err != nil {
-		return nil, err
-	}
-	gnu := box // with the dd that knows oflag=nocache
-	gnu.Names, gnu.Programs, gnu.Links = []string{"registry.k8s.io/e2e-test-images/glibc-dns-testing:2.0.0"}, maps.Clone(box.Programs), maps.Clone(box.Links)
-	gnu.Programs["/bin/dd"] = dd
-	delete(gnu.Links, "/bin/dd")
-	images := []Image{box, agnhost, gnu, {
+	images := []Image{box, agnhost, {
 		Names: []string{"localhost/pause:e2e"}, Entrypoint: []string{"/pause"},
 		Programs: map[string]string{"/pause": filepath.Join(kube, "pause")},
 	}}
@@ -121,6 +113,14 @@ func busybox(ctx context.Context) (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
+	dd, err := look("dd") // GNU's, which knows oflag=nocache
+	if err != nil {
+		return Image{}, err
+	}
+	sh, err := look("dash") // busybox's own would start busybox's dd
+	if err != nil {
+		return Image{}, err
+	}
 	applets, err := exec.CommandContext(ctx, program, "--list").Output()
 	if err != nil {
 		return Image{}, fmt.Errorf("%s --list: %w", program, err)
@@ -128,16 +128,17 @@ func busybox(ctx context.Context) (Image, error) {
 	image := Image{
 		Names: []string{
 			"docker.io/library/busybox:1.37", "registry.k8s.io/e2e-test-images/busybox:1.37.0-1",
-			"registry.k8s.io/e2e-test-images/nginx:1.15-4", // the suite wants its shell only
+			// Of these, Kubernetes' tests want a shell and dd.
+			"registry.k8s.io/e2e-test-images/glibc-dns-testing:2.0.0", "registry.k8s.io/e2e-test-images/nginx:1.15-4",
 		},
-		Programs: map[string]string{"/bin/busybox": program}, Links: map[string]string{},
+		Programs: map[string]string{"/bin/busybox": program, "/bin/dd": dd, "/bin/sh": sh}, Links: map[string]string{},
 		Files: map[string]string{
 			"/etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
 			"/etc/group":  "root:x:0:\nnogroup:x:65534:\n",
 		},
 	}
 	for applet := range strings.FieldsSeq(string(applets)) {
-		if applet != "busybox" {
+		if image.Programs["/bin/"+applet] == "" {
 			image.Links["/bin/"+applet] = "busybox"
 		}
 	}

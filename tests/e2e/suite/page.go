@@ -99,8 +99,10 @@ func reason(s types.SpecReport) string {
 	if text := firstLine(s.Failure.Message); text != "" {
 		return strings.TrimSpace(noise.ReplaceAllString(strings.TrimSpace(text), ""))
 	}
-	if regexp.MustCompile(Never).MatchString(s.FullText()) {
-		return "disruptive: it stops a node's own services"
+	for part, why := range leftOut() {
+		if regexp.MustCompile(part).MatchString(s.FullText()) {
+			return why
+		}
 	}
 	return "not chosen"
 }
@@ -111,5 +113,8 @@ func plain(text string) string {
 
 func firstLine(text string) string {
 	line, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
+	if len(line) > 200 {
+		line = line[:200] + "…"
+	}
 	return strings.ReplaceAll(line, "|", "/")
 }
