@@ -31,6 +31,7 @@ Modes:
   node        stages and mounts volumes on this machine; needs root, no AWS credentials
   all         both in one process
   mounter     keeps the TLS tunnels of this machine's mounts, also while the node plugin is replaced
+  janitor     removes the directories of deleted EFS volumes; needs root and AWS credentials
   version     prints the version
 
 Credentials, region and endpoints come from the AWS SDK's own sources (environment,
@@ -95,9 +96,13 @@ func run(ctx context.Context, args []string, inKubernetes bool, stdout, stderr i
 
 // plan says what the arguments ask for; flag.ErrHelp means that it is done.
 func plan(args []string, inKubernetes bool, stdout, stderr io.Writer) (func(context.Context) error, error) {
-	if len(args) > 0 && args[0] == "mounter" {
+	switch {
+	case len(args) > 0 && args[0] == "mounter":
 		m, err := parseMounter(args[1:], stdout, stderr)
 		return m.serve, err
+	case len(args) > 0 && args[0] == "janitor":
+		j, err := parseJanitor(args[1:], stdout, stderr)
+		return j.serve, err
 	}
 	settings, err := parse(args, stdout, stderr)
 	return func(ctx context.Context) error {
@@ -108,7 +113,7 @@ func plan(args []string, inKubernetes bool, stdout, stderr io.Writer) (func(cont
 // parse reads the arguments; flag.ErrHelp means that what was asked for is printed.
 func parse(args []string, stdout, stderr io.Writer) (*config.Settings, error) {
 	if len(args) == 0 {
-		return nil, errors.New("a mode must be given: controller, node, all or mounter; see diskbridge-csi --help")
+		return nil, errors.New("a mode must be given: controller, node, all, mounter or janitor; see diskbridge-csi --help")
 	}
 	s := &config.Settings{Mode: config.Mode(args[0])}
 	switch {
@@ -119,7 +124,7 @@ func parse(args []string, stdout, stderr io.Writer) (*config.Settings, error) {
 		s.Mode = config.ModeAll
 		return nil, help(s, stdout)
 	case !s.Mode.Controller() && !s.Mode.Node():
-		return nil, fmt.Errorf("mode %q is not controller, node, all or mounter; see diskbridge-csi --help", args[0])
+		return nil, fmt.Errorf("mode %q is not controller, node, all, mounter or janitor; see diskbridge-csi --help", args[0])
 	}
 	fs, verbosity := flags(s)
 	fs.SetOutput(io.Discard)

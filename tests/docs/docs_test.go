@@ -65,7 +65,7 @@ func TestReference_IsUpToDate(t *testing.T) {
 // options is what the binaries say about themselves.
 func options(t *testing.T) string {
 	page := "# Options\n\nWhat each binary answers to `--help`.\n"
-	for _, command := range []string{"diskbridge-csi controller", "diskbridge-csi node", "diskbridge-csi mounter", "diskbridge-cpi", "diskbridge", "diskbridge demo", "diskbridge volumes", "diskbridge orphans", "diskbridge adopt", "diskbridge release", "diskbridge convert", "aws-emulator"} {
+	for _, command := range []string{"diskbridge-csi controller", "diskbridge-csi node", "diskbridge-csi mounter", "diskbridge-csi janitor", "diskbridge-cpi", "diskbridge", "diskbridge demo", "diskbridge volumes", "diskbridge orphans", "diskbridge adopt", "diskbridge release", "diskbridge convert", "aws-emulator"} {
 		page += fmt.Sprintf("\n## %s\n\n```text\n%s\n```\n", command, strings.TrimSpace(help(t, command)))
 	}
 	return page
