@@ -33,6 +33,7 @@ type order struct {
 	Program  string            `json:"program,omitempty"` // that mounts Source on Path
 	Source   string            `json:"source,omitempty"`
 	Options  []string          `json:"options,omitempty"`
+	Time     time.Duration     `json:"time,omitempty"` // after which removing stops, and can go on later
 	Root     *volume.Owner     `json:"root,omitempty"`
 	Create   *volume.Directory `json:"create,omitempty"`
 	Remove   *volume.Removal   `json:"remove,omitempty"`
@@ -91,6 +92,8 @@ func prepareRoot(ctx context.Context, o order, a *answer) (err error) {
 		err = directory.Make(root, *o.Create)
 	}
 	if err == nil && o.Remove != nil {
+		ctx, cancel := context.WithTimeout(ctx, o.Time)
+		defer cancel()
 		err = directory.Remove(ctx, root, *o.Remove, func(n int) { a.Files += n })
 	}
 	return err

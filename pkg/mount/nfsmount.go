@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/diskbridge/diskbridge/pkg/fault"
 	"github.com/diskbridge/diskbridge/pkg/volume"
@@ -33,8 +34,15 @@ func (n *NFS) onRoot(ctx context.Context, t *task, from nfsSource, point string,
 	}
 	o.Do, o.Path, o.Source = "prepare", point, from.of("/")
 	o.Options = slices.DeleteFunc(append(slices.Clone(from.options), "retry=0"), func(option string) bool { return option == "ro" })
-	life, cancel := soon(ctx, n.Wait)
+	limit := n.Wait
+	if deadline, ok := ctx.Deadline(); ok && o.Remove != nil { // which is the caller's patience
+		limit = time.Until(deadline)
+	}
+	life, cancel := soon(ctx, limit)
 	defer cancel()
+	if deadline, ok := life.Deadline(); ok {
+		o.Time = time.Until(deadline) * 9 / 10
+	}
 	a, err := n.children.run(ctx, life, t, *o)
 	return a.Files, mountFailure(from, "/", err)
 }
@@ -48,6 +56,9 @@ func (n *NFS) RemoveDirectory(ctx context.Context, plan volume.NFSPlan, r volume
 			return err
 		}
 		files, err = n.onRoot(ctx, t, from, point, &order{Remove: &r})
+		if n.Tunnels != nil && plan.TLS {
+			err = errors.Join(err, n.Tunnels.Close(context.WithoutCancel(ctx), plan.FileSystem, point))
+		}
 		return err
 	})
 	return files, err
