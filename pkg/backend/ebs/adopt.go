@@ -20,7 +20,7 @@ func (b *Backend) adopt(ctx context.Context, req volume.CreateRequest, o order) 
 	if err := b.mayAdopt(v, req); err != nil {
 		return volume.Volume{}, err
 	}
-	if v.Tags[TagAdopted] == "" {
+	if v.Tags[TagCluster] == "" {
 		err := b.setTags(ctx, opAdopt, v.ID, map[string]string{
 			TagAdopted: "external", TagCluster: b.opts.Owner.Cluster, TagVolumeName: req.Name,
 		})
@@ -50,7 +50,11 @@ func (b *Backend) mayAdopt(v ec2.Volume, req volume.CreateRequest) error {
 	return nil
 }
 
-// disown forgets an adoption; the volume itself stays as it is.
+// disown forgets our own adoption; the volume itself stays as it is. That it was adopted
+// once stays on it, so that a repeated deletion is answered as the first one.
 func (b *Backend) disown(ctx context.Context, v ec2.Volume) error {
-	return fault.Wrap(opDelete, v.ID, b.api.DeleteTags(ctx, v.ID, []string{TagAdopted, TagCluster, TagVolumeName}))
+	if v.Tags[TagAdopted] != "external" || v.Tags[TagCluster] != b.opts.Owner.Cluster {
+		return nil
+	}
+	return fault.Wrap(opDelete, v.ID, b.api.DeleteTags(ctx, v.ID, []string{TagCluster, TagVolumeName}))
 }

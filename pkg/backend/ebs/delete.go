@@ -23,10 +23,7 @@ func (b *Backend) Delete(ctx context.Context, handle string) (kept string, err e
 	}
 	switch j := b.judge(TagVolumeName, v.Tags); {
 	case j.Keep != "":
-		if v.Tags[TagAdopted] == "external" && v.Tags[TagCluster] == b.opts.Owner.Cluster {
-			err = b.disown(ctx, v)
-		}
-		return j.Keep, err
+		return j.Keep, b.disown(ctx, v)
 	case j.Refuse != "":
 		return "", fault.New(fault.InUse, opDelete, v.ID, "not deleted: %s. If it is meant: %s", j.Refuse, b.claim(v.ID))
 	}

@@ -138,7 +138,7 @@ func (b *Backend) adoptBucket(ctx context.Context, api API, o *order) (int64, er
 	if err != nil {
 		return 0, err
 	}
-	used := tags[backend.TagCluster] + tags[backend.TagVolumeName] + tags[backend.TagAdopted]
+	used := tags[backend.TagCluster] + tags[backend.TagVolumeName]
 	ours := tags[backend.TagAdopted] == "external" && tags[backend.TagCluster] == b.opts.Owner.Cluster && tags[backend.TagVolumeName] == o.name
 	switch {
 	case ours:

@@ -50,10 +50,7 @@ func (b *Backend) deleteBucket(ctx context.Context, api API, h volume.Handle) (k
 	}
 	switch j := b.judge(tags); {
 	case j.Keep != "":
-		if tags[backend.TagAdopted] == "external" && tags[backend.TagCluster] == b.opts.Owner.Cluster {
-			err = b.disown(ctx, api, bucket, tags)
-		}
-		return j.Keep, err
+		return j.Keep, b.disown(ctx, api, bucket, tags)
 	case j.Refuse != "":
 		return "", fault.New(fault.InUse, opDelete, bucket, "not deleted: %s. If it is meant, add the tag to those that the bucket has: "+
 			"aws s3api put-bucket-tagging --bucket %s --tagging 'TagSet=[{Key=%s,Value=%s}]'", j.Refuse, bucket, backend.TagCluster, b.opts.Owner.Cluster)
@@ -78,12 +75,15 @@ func (b *Backend) deleteBucket(ctx context.Context, api API, h volume.Handle) (k
 	return "", err
 }
 
-// disown forgets an adoption; the bucket itself stays as it is.
+// disown forgets our own adoption; the bucket itself stays as it is. That it was adopted
+// once stays on it, so that a repeated deletion is answered as the first one.
 func (b *Backend) disown(ctx context.Context, api API, bucket string, tags map[string]string) error {
-	left := maps.Clone(tags)
-	for _, key := range []string{backend.TagAdopted, backend.TagCluster, backend.TagVolumeName} {
-		delete(left, key)
+	if tags[backend.TagAdopted] != "external" || tags[backend.TagCluster] != b.opts.Owner.Cluster {
+		return nil
 	}
+	left := maps.Clone(tags)
+	delete(left, backend.TagCluster)
+	delete(left, backend.TagVolumeName)
 	return api.SetBucketTags(ctx, bucket, left)
 }
 

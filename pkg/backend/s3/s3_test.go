@@ -370,7 +370,7 @@ func TestBackend_Adopt(t *testing.T) {
 	}}); err != nil {
 		t.Fatal(err)
 	}
-	for _, existing := range []string{"s3://shared-bucket", "s3://shared-bucket/prod/"} {
+	for existing, deletions := range map[string]int{"s3://shared-bucket": 2, "s3://shared-bucket/prod/": 1} {
 		parameters := map[string]string{"existingResourceId": existing}
 		for range 2 {
 			if v := mustCreate(t, c.backend(), "pvc-1", parameters); v.Handle != existing {
@@ -379,9 +379,11 @@ func TestBackend_Adopt(t *testing.T) {
 		}
 		_, err := c.backend().Create(t.Context(), request("pvc-2", parameters))
 		wantFault(t, err, fault.Conflict, "already used")
-		kept, err := c.backend().Delete(t.Context(), existing)
-		if err != nil || !strings.Contains(kept, "adopted") {
-			t.Errorf("kept %q, %v", kept, err)
+		for range deletions { // the answer to the first may be lost
+			kept, err := c.backend().Delete(t.Context(), existing)
+			if err != nil || !strings.Contains(kept, "adopted") {
+				t.Errorf("kept %q, %v", kept, err)
+			}
 		}
 		mustCreate(t, c.backend(), "pvc-2", parameters) // the adoption is forgotten
 		if kept, err := c.backend().Delete(t.Context(), existing); err != nil || kept == "" {
@@ -392,7 +394,7 @@ func TestBackend_Adopt(t *testing.T) {
 		t.Errorf("left %v", got)
 	}
 	tags, err := c.sdk.GetBucketTagging(t.Context(), &sdk.GetBucketTaggingInput{Bucket: &shared})
-	if err != nil || len(tags.TagSet) != 1 || *tags.TagSet[0].Key != "team" {
+	if err != nil || len(tags.TagSet) != 2 || !slices.ContainsFunc(tags.TagSet, func(t types.Tag) bool { return *t.Key == "team" }) {
 		t.Errorf("tags %+v, %v", tags, err)
 	}
 	_, err = c.backend().Create(t.Context(), request("pvc-3", map[string]string{"existingResourceId": "s3://shared-bucket/nothing/"}))
