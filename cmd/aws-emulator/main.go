@@ -35,6 +35,9 @@ Examples:
   # the second AttachVolume from now on does its work, but its reply is lost
   curl -d '[{"operation":"AttachVolume","nth":2,"effect":"drop-reply"}]' http://127.0.0.1:4566/_emulator/faults
   curl http://127.0.0.1:4566/_emulator/calls
+
+  # the next ModifyVolume is accepted, and the modification then fails
+  curl -d '[{"operation":"ModifyVolume","nth":1,"effect":"fail-later"}]' http://127.0.0.1:4566/_emulator/faults
 `
 
 func main() {

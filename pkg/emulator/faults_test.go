@@ -187,3 +187,34 @@ func TestAddFaults_refusesNonsense(t *testing.T) {
 		t.Errorf("some were set: %+v", live)
 	}
 }
+
+func TestFaults_whatIsAcceptedFailsLater(t *testing.T) {
+	c := start(t, emulator.Options{Profile: emulator.Reference})
+	c.fault(emulator.Fault{Operation: "ModifyVolume", Nth: 1, Effect: faults.FailLater})
+	c.fault(emulator.Fault{Operation: "CreateSnapshot", Nth: 1, Effect: faults.FailLater})
+	id := c.createVolume()
+	c.advance(2 * time.Second)
+	if err := c.modify(id, size(20)); err != nil {
+		t.Fatal(err)
+	}
+	snapshot := c.createSnapshot(id)
+	if m, s := c.modification(id), c.snapshot(snapshot); m.ModificationState != "modifying" || s.State != "pending" {
+		t.Errorf("at first %s and %s", m.ModificationState, s.State)
+	}
+	c.advance(time.Hour)
+	if m := c.modification(id); m.ModificationState != "failed" || m.EndTime == nil || m.StatusMessage == nil || *c.volume(id).Size != 10 {
+		t.Errorf("modification %+v of %d GiB", m, *c.volume(id).Size)
+	}
+	if s := c.snapshot(snapshot); s.State != "error" || s.CompletionTime != nil || s.StateMessage == nil {
+		t.Errorf("snapshot %+v", s)
+	}
+	if err := c.modify(id, size(20)); err != nil {
+		t.Errorf("after a failure: %v", err)
+	}
+	if err := c.deleteSnapshot(snapshot); err != nil {
+		t.Errorf("delete what failed: %v", err)
+	}
+	if err := c.AddFaults(emulator.Fault{Operation: "AttachVolume", Effect: faults.FailLater}); err == nil {
+		t.Error("an attachment cannot fail later")
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/diskbridge/diskbridge/pkg/emulator/ec2"
 	"github.com/diskbridge/diskbridge/pkg/emulator/efs"
 	"github.com/diskbridge/diskbridge/pkg/emulator/faults"
 	"github.com/diskbridge/diskbridge/pkg/emulator/sts"
@@ -127,7 +128,11 @@ func (s *Server) answer(r *http.Request, c call, scope wire.Scope) (any, error) 
 	if !s.admit(c) {
 		return nil, wire.Coded("RequestLimitExceeded")
 	}
-	body, err := s.do(r.Context(), c, who)
+	ctx := r.Context()
+	if _, ok := fired.Has(faults.FailLater); ok {
+		ctx = ec2.FailLater(ctx)
+	}
+	body, err := s.do(ctx, c, who)
 	if after := s.after(r.Context(), c, fired); after != nil {
 		return nil, after
 	}

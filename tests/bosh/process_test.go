@@ -275,6 +275,35 @@ func TestErrors_EveryCode(t *testing.T) {
 	}
 }
 
+// TestErrors_OfWhatWasAccepted: EC2 gives up a modification, or a snapshot, only after it has accepted it.
+func TestErrors_OfWhatWasAccepted(t *testing.T) {
+	s := newSite(t)
+	disk := s.text("create_disk", 1024, map[string]any{}, s.emulator.Instances[0].ID)
+	s.configure(map[string]any{"snapshot_wait": "completed"})
+	for _, tc := range []struct {
+		method, operation, kind, message string
+		arguments                        []any
+	}{
+		{"resize_disk", "ModifyVolume", "NotSupported", "nothing was changed", []any{disk, 2048}},
+		{"update_disk", "ModifyVolume", "NotSupported", "nothing was changed", []any{disk, 2048, map[string]any{"type": "gp2"}}},
+		{"snapshot_disk", "CreateSnapshot", "CloudError", "it was deleted again", []any{disk, map[string]any{}}},
+	} {
+		t.Run(tc.method, func(t *testing.T) {
+			s.must(harness.SetFaults(t.Context(), s.emulator, harness.Fault{Operation: tc.operation, Nth: 1, Effect: "fail-later"}))
+			a := s.call(t.Context(), tc.method, tc.arguments...)
+			if a.Error == nil || a.Error.Type != "Bosh::Clouds::"+tc.kind || !strings.Contains(a.Error.Message, tc.message) || a.Error.OK {
+				t.Errorf("%s, %+v", a.Result, a.Error)
+			}
+		})
+	}
+	if _, snapshots := s.live(); s.truth(disk).SizeGiB != 1 || len(snapshots) > 0 {
+		t.Errorf("the disk has become %+v; snapshots %+v", s.truth(disk), snapshots)
+	}
+	if a := s.call(t.Context(), "resize_disk", disk, 2048); a.Error != nil || s.truth(disk).SizeGiB != 2 {
+		t.Errorf("the next attempt: %+v", a.Error)
+	}
+}
+
 // TestInfo_IsInstant: also beside a delegate that sleeps. The bound is wide, since machines are busy; the benchmark
 // measures what it really takes.
 func TestInfo_IsInstant(t *testing.T) {

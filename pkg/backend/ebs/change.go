@@ -147,9 +147,11 @@ func shapeOf(v ec2.Volume) ec2.Change {
 	return ec2.Change{Type: v.Type, SizeGiB: v.SizeGiB, IOPS: v.IOPS, Throughput: v.Throughput}
 }
 
-// awaitChange waits until the modification is effective and DescribeVolumes shows it.
+// awaitChange waits until the modification is effective and DescribeVolumes shows it. That it failed is believed once
+// EC2 must show it: an earlier one of the same target may have failed, and EC2 shows the past for a moment.
 func (b *Backend) awaitChange(ctx context.Context, op, id string, want ec2.Change) (ec2.Volume, error) {
 	last := ec2.Modification{State: "modifying"} // EC2 was asked for it
+	asked := time.Now()
 	var v ec2.Volume
 	err := b.waits.modified.Poll(ctx, func(ctx context.Context) (bool, error) {
 		m, found, err := b.api.Modification(ctx, id)
@@ -160,8 +162,8 @@ func (b *Backend) awaitChange(ctx context.Context, op, id string, want ec2.Chang
 			return false, err
 		}
 		last = m
-		if m.State == "failed" && covers(m.Target, want) {
-			return false, fault.New(fault.Internal, op, id, "EC2 could not modify the volume: %s", m.StatusMessage)
+		if m.State == "failed" && covers(m.Target, want) && time.Since(asked) >= b.api.AbsenceInterval() {
+			return false, fault.New(fault.Internal, op, id, "EC2 could not modify the volume, which is as it was: %s", m.StatusMessage)
 		}
 		if !m.Effective() || !covers(m.Target, want) {
 			return false, nil

@@ -3,6 +3,7 @@ package ebs
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -80,6 +81,8 @@ func (d *Disks) takeOnce(ctx context.Context, id, description string, tags map[s
 	}
 }
 
+var errSnapshotFailed = errors.New("EC2 could not complete the snapshot")
+
 // awaitCompleted waits until a snapshot's data is copied.
 func (d *Disks) awaitCompleted(ctx context.Context, s ec2.Snapshot) error {
 	err := batch.Poll(ctx, func(ctx context.Context) (bool, error) {
@@ -88,14 +91,25 @@ func (d *Disks) awaitCompleted(ctx context.Context, s ec2.Snapshot) error {
 		case fault.Is(err, fault.Unavailable), err == nil && !found:
 			return false, nil
 		case err == nil && now.State == "error":
-			return false, fault.New(fault.Internal, opSnapshotDisk, s.ID, "EC2 could not complete the snapshot; delete it")
+			return false, errSnapshotFailed
 		}
 		return now.State == "completed", err
 	})
+	if errors.Is(err, errSnapshotFailed) {
+		return d.dropFailed(ctx, s.ID)
+	}
 	if err != nil && ctx.Err() != nil {
 		return fault.New(fault.Pending, opSnapshotDisk, s.ID, "EC2 still copies the data; the snapshot exists, and `diskbridge orphans` lists it")
 	}
 	return fault.Wrap(opSnapshotDisk, s.ID, err)
+}
+
+// dropFailed deletes a snapshot that this call took and EC2 could not complete: the Director never learns its name.
+func (d *Disks) dropFailed(ctx context.Context, id string) error {
+	if err := end(ctx, opSnapshotDisk, d.aSnapshot(id), d.api.DeleteSnapshot); err != nil {
+		return fault.New(fault.Internal, opSnapshotDisk, id, "%v; it is left, see `diskbridge orphans`: %v", errSnapshotFailed, err)
+	}
+	return fault.New(fault.Internal, opSnapshotDisk, id, "%v; it was deleted again, take another", errSnapshotFailed)
 }
 
 // DeleteDiskSnapshot deletes a snapshot; nil where it is gone. One of Kubernetes' stays.

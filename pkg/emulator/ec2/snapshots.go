@@ -21,6 +21,7 @@ type snapshotItem struct {
 	VolumeID    string    `xml:"volumeId"`
 	Status      string    `xml:"status,omitempty"`
 	State       string    `xml:"state,omitempty"`
+	Message     string    `xml:"statusMessage,omitempty"`
 	StartTime   wire.Time `xml:"startTime"`
 	EndTime     wire.Time `xml:"completionTime,omitempty"`
 	Progress    string    `xml:"progress"`
@@ -35,12 +36,16 @@ type snapshotItem struct {
 }
 
 func (s *Service) snapshotItem(v *store.Snapshot) snapshotItem {
-	return snapshotItem{
+	item := snapshotItem{
 		SnapshotID: v.ID, VolumeID: v.Volume, Status: v.State, StartTime: wire.NewTime(v.Started),
 		EndTime: wire.NewTime(v.Completed), Progress: s.snapshotProgress(v), Owner: v.Owner, OwnerAlias: v.OwnerAlias,
 		VolumeSize: v.SizeGiB, Description: v.Description, Tags: tagSet(v.Tags),
 		Encrypted: v.Encrypted, KMSKeyID: v.KMSKey, StorageTier: "standard",
 	}
+	if v.State == store.Error {
+		item.Message = "The snapshot could not be completed."
+	}
+	return item
 }
 
 func (s *Service) snapshotProgress(v *store.Snapshot) string {
@@ -74,7 +79,7 @@ func (s *Service) createSnapshot(ctx context.Context, p *wire.Params) (any, erro
 		if err := allowed(p); err != nil {
 			return err
 		}
-		made = s.newSnapshot(v, p.String("Description"), tags)
+		made = s.newSnapshot(v, p.String("Description"), tags, failsLater(ctx))
 		return nil
 	})
 	if err != nil {
@@ -88,10 +93,10 @@ func (s *Service) createSnapshot(ctx context.Context, p *wire.Params) (any, erro
 }
 
 // newSnapshot adds a snapshot within the running update; its bytes are still to be copied.
-func (s *Service) newSnapshot(v *store.Volume, description string, tags map[string]string) *store.Snapshot {
+func (s *Service) newSnapshot(v *store.Volume, description string, tags map[string]string, fails bool) *store.Snapshot {
 	snap := &store.Snapshot{
 		ID: s.Store.NewID("snap"), Volume: v.ID, Owner: s.Account, Description: description, SizeGiB: v.SizeGiB,
-		State: store.Pending, Started: s.Clock.Now(), Encrypted: v.Encrypted, KMSKey: v.KMSKey, Tags: maps.Clone(tags),
+		State: store.Pending, Started: s.Clock.Now(), Encrypted: v.Encrypted, KMSKey: v.KMSKey, Tags: maps.Clone(tags), Fails: fails,
 	}
 	s.Store.Snapshots.Put(snap)
 	return snap
@@ -142,7 +147,7 @@ func (s *Service) createSnapshots(ctx context.Context, p *wire.Params) (any, err
 				maps.Copy(own, v.Tags)
 				maps.Copy(own, tags)
 			}
-			made = append(made, s.newSnapshot(v, p.String("Description"), own))
+			made = append(made, s.newSnapshot(v, p.String("Description"), own, failsLater(ctx)))
 		}
 		return nil
 	})

@@ -44,7 +44,7 @@ func (s *Service) modifyVolume(ctx context.Context, p *wire.Params) (any, error)
 			return err
 		}
 		v, _ = s.Store.Volumes.Edit(id)
-		m = s.newModification(v, target)
+		m = s.newModification(v, target, failsLater(ctx))
 		v.Modifications = append(v.Modifications, m)
 		return nil
 	})
@@ -93,7 +93,7 @@ func modified(v *store.Volume, p *wire.Params) (store.Shape, error) {
 }
 
 func (s *Service) mayModify(v *store.Volume) error {
-	if m := v.Current(); m != nil && m.State != store.Completed {
+	if m := v.Current(); m != nil && m.State != store.Completed && m.State != store.Failed {
 		return wire.Errorf("IncorrectModificationState",
 			"Cannot modify volume %s: its last modification is in the '%s' state. Wait until it is completed.", v.ID, m.State)
 	}
@@ -113,11 +113,16 @@ func (s *Service) mayModify(v *store.Volume) error {
 	return nil
 }
 
-func (s *Service) newModification(v *store.Volume, target store.Shape) store.Modification {
+// newModification is one that is accepted. If it fails the volume stays as it is, and may be modified again:
+// https://docs.aws.amazon.com/ebs/latest/userguide/monitoring-volume-modifications.html
+func (s *Service) newModification(v *store.Volume, target store.Shape, fails bool) store.Modification {
 	number := strconv.Itoa(len(v.Modifications))
 	took := s.Life.Times().Modify
 	optimizing := s.Life.After(took, store.Optimizing, "modification "+number, v.ID)
 	completed := s.Life.After(took, store.Completed, "optimization "+number, v.ID)
+	if fails {
+		optimizing.To = store.Failed
+	}
 	now := s.Clock.Now()
 	return store.Modification{
 		State: store.Modifying, Change: optimizing, Started: now, Optimizes: optimizing.At,

@@ -77,6 +77,7 @@ type modificationItem struct {
 	OriginalThroughput  int       `xml:"originalThroughput,omitempty"`
 	OriginalMultiAttach bool      `xml:"originalMultiAttachEnabled"`
 	Progress            int       `xml:"progress"`
+	StatusMessage       string    `xml:"statusMessage,omitempty"`
 	StartTime           wire.Time `xml:"startTime"`
 	EndTime             wire.Time `xml:"endTime,omitempty"`
 }
@@ -92,6 +93,8 @@ func (s *Service) modificationItem(volume string, m store.Modification) modifica
 	switch m.State {
 	case store.Completed:
 		item.Progress, item.EndTime = 100, wire.NewTime(m.Completes)
+	case store.Failed:
+		item.StatusMessage, item.EndTime = "The modification failed; try again.", wire.NewTime(m.Optimizes)
 	case store.Optimizing:
 		item.Progress = percent(m.Optimizes, m.Completes, s.Clock.Now())
 	}

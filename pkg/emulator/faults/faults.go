@@ -22,6 +22,7 @@ const (
 	Delay      Effect = "delay"       // wait before doing it
 	HoldBefore Effect = "hold-before" // wait for a release before doing it
 	HoldAfter  Effect = "hold-after"  // do it, then wait for a release before answering
+	FailLater  Effect = "fail-later"  // accept it; the modification then ends "failed", the snapshot in "error"
 )
 
 // Any is the operation that every call matches.
@@ -39,7 +40,8 @@ type Rule struct {
 }
 
 func (r Rule) check() error {
-	known := []Effect{Refuse, FailAfter, DropReply, Throttle, Delay, HoldBefore, HoldAfter}
+	known := []Effect{Refuse, FailAfter, DropReply, Throttle, Delay, HoldBefore, HoldAfter, FailLater}
+	failLater := []string{"ModifyVolume", "CreateSnapshot", "CreateSnapshots"}
 	switch {
 	case r.Operation == "":
 		return fmt.Errorf("fault: operation is empty; name one, or %q for all", Any)
@@ -53,6 +55,8 @@ func (r Rule) check() error {
 		return fmt.Errorf("fault on %s: set nth or probability, not both", r.Operation)
 	case r.Effect == Delay && r.DelayMS <= 0:
 		return fmt.Errorf("fault on %s: delay needs a positive delay_ms", r.Operation)
+	case r.Effect == FailLater && !slices.Contains(failLater, r.Operation):
+		return fmt.Errorf("fault on %s: only what %v begin can fail later", r.Operation, failLater)
 	}
 	return nil
 }

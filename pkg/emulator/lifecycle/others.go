@@ -20,7 +20,11 @@ func (e *Engine) PrepareSnapshot(ctx context.Context, id string) error {
 	if err := e.disks.Copy(ctx, s.Volume, id, int64(s.SizeGiB)*store.GiB); err != nil {
 		return fmt.Errorf("copy %s to %s: %w", s.Volume, id, err)
 	}
-	change := e.After(e.times.Snapshot, store.Completed, "snapshot", id)
+	to := store.Completed
+	if s.Fails {
+		to = store.Error
+	}
+	change := e.After(e.times.Snapshot, to, "snapshot", id)
 	return e.store.Update(func() error {
 		if s, ok := e.store.Snapshots.Edit(id); ok {
 			s.Prepared, s.Change = true, change
@@ -52,7 +56,10 @@ func (e *Engine) stepSnapshot(id string) (again bool, err error) {
 			return nil
 		}
 		s, _ := e.store.Snapshots.Edit(id)
-		s.State, s.Completed, s.Change = s.Change.To, s.Change.At, store.Change{}
+		if s.Change.To == store.Completed {
+			s.Completed = s.Change.At
+		}
+		s.State, s.Change = s.Change.To, store.Change{}
 		return nil
 	})
 }

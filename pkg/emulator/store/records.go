@@ -21,8 +21,10 @@ const (
 	Modifying  = "modifying"
 	Optimizing = "optimizing"
 	Completed  = "completed"
+	Failed     = "failed"
 
 	Pending = "pending"
+	Error   = "error"
 
 	Running      = "running"
 	Stopping     = "stopping"
@@ -167,6 +169,7 @@ type Snapshot struct {
 	State                                      string
 	Change                                     Change `json:",omitzero"`
 	Prepared                                   bool
+	Fails                                      bool `json:",omitzero"` // ends in error
 	Started                                    time.Time
 	Completed                                  time.Time              `json:",omitzero"`
 	Encrypted                                  bool                   `json:",omitzero"`

@@ -1,0 +1,143 @@
+package ebs_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/diskbridge/diskbridge/pkg/backend/ebs"
+	"github.com/diskbridge/diskbridge/pkg/emulator"
+	"github.com/diskbridge/diskbridge/pkg/emulator/faults"
+	"github.com/diskbridge/diskbridge/pkg/fault"
+	"github.com/diskbridge/diskbridge/pkg/volume"
+)
+
+// failsLater makes the cloud accept the next call of an operation, and fail what it began.
+func (c *cloud) failsLater(operation string) {
+	c.t.Helper()
+	c.fault(emulator.Fault{Operation: operation, Nth: 1, Effect: faults.FailLater})
+}
+
+// TestModification_Failed: EC2 accepted it, then gave it up. The volume is as it was, both callers are told so, and the
+// next attempt is judged by itself, even while EC2 still shows the failed one.
+func TestModification_Failed(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		kind   fault.Kind
+		change func(c *cloud, id string) error
+	}{
+		"resize_disk": {fault.Unsupported, func(c *cloud, id string) error {
+			return c.disks().ChangeDisk(c.t.Context(), id, volume.DiskChange{Bytes: 20 * volume.GiB})
+		}},
+		"update_disk": {fault.Unsupported, func(c *cloud, id string) error {
+			return c.disks().ChangeDisk(c.t.Context(), id, volume.DiskChange{Bytes: 20 * volume.GiB, Parameters: map[string]string{"iops": "4000"}})
+		}},
+		"expand": {fault.Internal, func(c *cloud, id string) error {
+			_, err := c.backend().Expand(c.t.Context(), id, volume.Range{RequiredBytes: 20 * volume.GiB})
+			return err
+		}},
+		"modify": {fault.Internal, func(c *cloud, id string) error {
+			return c.backend().Modify(c.t.Context(), id, map[string]string{"iops": "4000"})
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCloud(t, emulator.Options{Window: 400 * time.Millisecond, Seed: 3}, 600*time.Millisecond)
+			id := c.create(t, volume.DiskRequest{Bytes: 10 * volume.GiB, Node: c.node(0)})
+			c.failsLater("ModifyVolume")
+			err := row.change(c, id)
+			if !fault.Is(err, row.kind) || !strings.Contains(err.Error(), "which is as it was: The modification failed") {
+				t.Errorf("%v (%v)", err, fault.KindOf(err))
+			}
+			if got := c.shapeOf(id); got != "gp3 10 3000" {
+				t.Errorf("it has become %s", got)
+			}
+			if err := row.change(c, id); err != nil {
+				t.Errorf("the next attempt: %v", err)
+			}
+			if got := c.shapeOf(id); got == "gp3 10 3000" || c.count("ModifyVolume") != 2 {
+				t.Errorf("it is %s after %d calls", got, c.count("ModifyVolume"))
+			}
+		})
+	}
+}
+
+// shapeOf is what the volume truly has.
+func (c *cloud) shapeOf(id string) string {
+	for _, v := range c.State().Volumes {
+		if v.ID == id {
+			return fmt.Sprint(v.Type, " ", v.SizeGiB, " ", v.IOPS)
+		}
+	}
+	return "gone"
+}
+
+// TestSnapshot_Failed: a snapshot that ends in error is never taken for one that is ready.
+func TestSnapshot_Failed(t *testing.T) {
+	t.Parallel()
+	t.Run("snapshot_disk that waits deletes what the Director will never know", func(t *testing.T) {
+		t.Parallel()
+		c := instant(t)
+		id := c.create(t, volume.DiskRequest{Node: c.node(0)})
+		c.failsLater("CreateSnapshot")
+		_, err := c.disks().SnapshotDisk(t.Context(), volume.DiskSnapshot{Handle: id, Complete: true})
+		if !fault.Is(err, fault.Internal) || !strings.Contains(err.Error(), "could not complete the snapshot; it was deleted again") {
+			t.Errorf("%v", err)
+		}
+		if n := len(c.State().Snapshots); n != 0 {
+			t.Errorf("%d snapshots are left", n)
+		}
+	})
+	t.Run("and says where it is when it cannot", func(t *testing.T) {
+		t.Parallel()
+		c := instant(t)
+		id := c.create(t, volume.DiskRequest{Node: c.node(0)})
+		c.failsLater("CreateSnapshot")
+		c.fault(emulator.Fault{Operation: "DeleteSnapshot", Effect: faults.Refuse, Code: "UnauthorizedOperation"})
+		_, err := c.disks().SnapshotDisk(t.Context(), volume.DiskSnapshot{Handle: id, Complete: true})
+		list, listErr := ebs.NewKeeper(c.client()).Orphans(t.Context())
+		if listErr != nil || !fault.Is(err, fault.Internal) || !strings.Contains(err.Error(), "see `diskbridge orphans`") ||
+			len(list) != 2 || list[1].State != "error" {
+			t.Errorf("%v; %+v, %v", err, list, listErr)
+		}
+	})
+	t.Run("snapshot_disk that does not wait answers a snapshot that can be deleted", func(t *testing.T) {
+		t.Parallel()
+		c := instant(t)
+		id := c.create(t, volume.DiskRequest{Node: c.node(0)})
+		c.failsLater("CreateSnapshot")
+		s, err := c.disks().SnapshotDisk(t.Context(), volume.DiskSnapshot{Handle: id})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.disks().DeleteDiskSnapshot(t.Context(), s.Handle); err != nil || len(c.State().Snapshots) != 0 {
+			t.Errorf("%v; left %v", err, c.State().Snapshots)
+		}
+	})
+	t.Run("of Kubernetes is an error, not ready, deletable, and its name is free then", func(t *testing.T) {
+		t.Parallel()
+		c := instant(t)
+		b := c.backend()
+		v := mustCreate(t, b, "pvc")
+		req := volume.SnapshotRequest{Name: "snap", Source: v.Handle}
+		c.failsLater("CreateSnapshot")
+		first, err := b.CreateSnapshot(t.Context(), req)
+		if err != nil || first.Ready {
+			t.Fatalf("%+v, %v", first, err)
+		}
+		if again, err := c.backend().CreateSnapshot(t.Context(), req); !fault.Is(err, fault.Internal) || !strings.Contains(err.Error(), "delete it and take another") {
+			t.Errorf("%+v, %v", again, err)
+		}
+		list, _, err := b.ListSnapshots(t.Context(), volume.SnapshotFilter{ID: first.ID}, volume.Page{})
+		if err != nil || len(list) != 1 || list[0].Ready {
+			t.Errorf("%+v, %v", list, err)
+		}
+		if err := b.DeleteSnapshot(t.Context(), first.ID); err != nil {
+			t.Fatal(err)
+		}
+		if again, err := b.CreateSnapshot(t.Context(), req); err != nil || again.ID == first.ID {
+			t.Errorf("after the deletion: %+v, %v", again, err)
+		}
+	})
+}
