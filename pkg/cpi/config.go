@@ -263,12 +263,15 @@ func (s *Settings) check() error {
 		}
 		s.Own.Endpoints[name] = whole
 	}
-	if a.Region == "" {
-		m := regionInHost.FindStringSubmatch(s.Own.Endpoints["ec2"])
-		if m == nil {
-			return errors.New("no region is known; set region")
-		}
+	m := regionInHost.FindStringSubmatch(s.Own.Endpoints["ec2"])
+	switch {
+	case a.Region == "" && m == nil:
+		return errors.New("no region is known; set region")
+	case a.Region == "":
 		a.Region = m[1]
+	case m != nil && m[1] != a.Region:
+		return fmt.Errorf("region is %.40q, but EC2's endpoint %.100q is region %s's, and AWS refuses what is signed for another; "+
+			"set region and ec2_endpoint (or diskbridge.endpoints) to the same, or leave the endpoint out", a.Region, s.Own.Endpoints["ec2"], m[1])
 	}
 	for _, method := range slices.Sorted(maps.Keys(s.Own.Timeouts)) {
 		if known := methods()[method]; known.limit == 0 || s.Own.Timeouts[method] < 1 {
@@ -278,8 +281,8 @@ func (s *Settings) check() error {
 	return nil
 }
 
-// regionInHost finds the region in EC2's own host names.
-var regionInHost = regexp.MustCompile(`^https?://ec2\.([a-z0-9-]+)\.(?:amazonaws\.com|api\.aws)`)
+// regionInHost finds the region in EC2's own host names, and in those of its VPC endpoints.
+var regionInHost = regexp.MustCompile(`^https?://(?:vpce-[a-z0-9-]+\.)?ec2(?:-fips)?\.([a-z0-9-]+)\.(?:vpce\.)?(?:amazonaws\.com|api\.aws)`)
 
 // endpoint adds the scheme that the AWS CPI's properties leave out.
 func endpoint(text string) (string, error) {

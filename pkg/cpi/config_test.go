@@ -51,6 +51,8 @@ func TestSettings_Endpoints(t *testing.T) {
 		{`"region":"us-east-1"`, "us-east-1", ""},
 		{`"ec2_endpoint":"ec2.eu-west-1.amazonaws.com","elb_endpoint":"e"`, "eu-west-1", "https://ec2.eu-west-1.amazonaws.com"},
 		{`"ec2_endpoint":"https://ec2.cn-north-1.amazonaws.com.cn","elb_endpoint":"e"`, "cn-north-1", "https://ec2.cn-north-1.amazonaws.com.cn"},
+		{`"ec2_endpoint":"vpce-0a1-us-east-1a.ec2.us-east-1.vpce.amazonaws.com"`, "us-east-1", "https://vpce-0a1-us-east-1a.ec2.us-east-1.vpce.amazonaws.com"},
+		{`"ec2_endpoint":"ec2.eu-west-1.api.aws","region":"eu-west-1"`, "eu-west-1", "https://ec2.eu-west-1.api.aws"},
 		{`"ec2_endpoint":"http://127.0.0.1:1","region":"us-east-1"`, "us-east-1", "http://127.0.0.1:1"},
 	} {
 		s, got := settingsOf(t, write(t, `{"cloud":{"properties":{"aws":{"access_key_id":"a","secret_access_key":"b",`+tc.aws+`}}}}`), `{}`)
@@ -67,6 +69,7 @@ func TestSettings_RefusesWhatIsWrong(t *testing.T) {
 		{"a profile with keys", `{"aws":{"credentials_source":"env_or_profile","access_key_id":"a","secret_access_key":"secret"}}`, "forbids access_key_id"},
 		{"another source", `{"aws":{"credentials_source":"vault"}}`, "neither static nor env_or_profile"},
 		{"no region", `{"aws":{"access_key_id":"a","secret_access_key":"secret"}}`, "set region"},
+		{"a region that is not the endpoint's", `{"aws":{"access_key_id":"a","secret_access_key":"b","region":"us-east-1","ec2_endpoint":"ec2.eu-west-1.amazonaws.com"}}`, `region is "us-east-1", but EC2's endpoint "https://ec2.eu-west-1.amazonaws.com" is region eu-west-1's`},
 		{"an endpoint that is none", `{"aws":{"access_key_id":"a","secret_access_key":"secret","ec2_endpoint":"http://"}}`, `"ec2" is not a URL`},
 		{"an endpoint with a password", `{"aws":{"access_key_id":"a","secret_access_key":"b","ec2_endpoint":"http://u:secret@x"}}`, `"ec2" is not a URL`},
 		{"a region that is a number", `{"aws":{"region":7}}`, "aws: region is wrong: a JSON number stands where string belongs"},
