@@ -73,6 +73,29 @@ func (c *cloud) shapeOf(id string) string {
 	return "gone"
 }
 
+// TestVolume_Failed: a volume that ends in error is nobody's disk. BOSH's, which no name finds again, is deleted.
+func TestVolume_Failed(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t, emulator.Options{Profile: emulator.Reference}, 50*time.Millisecond)
+	c.speed(10)
+	c.failsLater("CreateVolume")
+	_, err := c.disks().CreateDisk(t.Context(), volume.DiskRequest{Bytes: volume.GiB, Node: c.node(0)})
+	if !fault.Is(err, fault.Internal) || !strings.Contains(err.Error(), "the disk was deleted again") {
+		t.Errorf("%v", err)
+	}
+	for _, v := range c.State().Volumes {
+		if v.State != "deleting" {
+			t.Errorf("%s is left in state %s", v.ID, v.State)
+		}
+	}
+	c.failsLater("CreateVolume")
+	for range 2 {
+		if _, err := c.backend().Create(t.Context(), request("pvc", 1)); !fault.Is(err, fault.Internal) || !strings.Contains(err.Error(), `in state "error"; delete it`) {
+			t.Errorf("a claim's: %v", err)
+		}
+	}
+}
+
 // TestSnapshot_Failed: a snapshot that ends in error is never taken for one that is ready.
 func TestSnapshot_Failed(t *testing.T) {
 	t.Parallel()

@@ -146,7 +146,7 @@ func (s *Service) deleteVolume(ctx context.Context, p *wire.Params) (any, error)
 			return wire.Errorf("VolumeInUse", "Volume %s is currently attached to %s", id, strings.Join(holders, ", "))
 		case v.State == store.Deleting:
 			return noVolumes(id)
-		case v.State != store.Available:
+		case v.State != store.Available && v.State != store.Error:
 			return wire.Errorf("IncorrectState", "Volume '%s' is in the '%s' state.", id, v.State)
 		}
 		if err := allowed(p); err != nil {

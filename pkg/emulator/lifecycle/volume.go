@@ -34,8 +34,11 @@ func (e *Engine) PrepareVolume(ctx context.Context, id string) error {
 		return fmt.Errorf("make the bytes of %s: %w", id, err)
 	}
 	to := store.Available
-	if v.Doomed {
+	switch {
+	case v.Doomed:
 		to = store.Gone
+	case v.Fails:
+		to = store.Error
 	}
 	change := e.After(e.times.Volume, to, "create", id)
 	return e.editVolume(id, func(v *store.Volume) { v.Prepared, v.Change = true, change })

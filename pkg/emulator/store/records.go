@@ -63,6 +63,7 @@ type Volume struct {
 	State          string
 	Change         Change `json:",omitzero"`
 	Prepared       bool   // its bytes exist
+	Fails          bool   `json:",omitzero"` // it ends in error instead of becoming available
 	Doomed         bool   `json:",omitzero"` // its key is unusable: it will vanish instead of becoming available
 	Created        time.Time
 	Encrypted      bool              `json:",omitzero"`
