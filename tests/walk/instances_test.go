@@ -46,7 +46,7 @@ func (l *lane) insist(ctx context.Context, what string, do func(context.Context)
 func (l *lane) startOwn(ctx context.Context) bool {
 	l.made++
 	token := fmt.Sprintf("walk-%d-%d", l.number, l.made)
-	l.stopped = false
+	l.stopped, l.toggled = false, time.Now()
 	return l.insist(ctx, "start an instance", func(ctx context.Context) error {
 		out, err := l.operator.RunInstances(ctx, &ec2.RunInstancesInput{
 			ImageId: aws.String("ami-1"), InstanceType: types.InstanceTypeM5Large, MinCount: aws.Int32(1), MaxCount: aws.Int32(1), ClientToken: &token,
