@@ -3,8 +3,10 @@ package efs
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/diskbridge/diskbridge/pkg/backend"
+	"github.com/diskbridge/diskbridge/pkg/cloud/batch"
 	"github.com/diskbridge/diskbridge/pkg/cloud/efs"
 	"github.com/diskbridge/diskbridge/pkg/fault"
 	"github.com/diskbridge/diskbridge/pkg/volume"
@@ -51,8 +53,7 @@ func (b *Backend) deleteSystem(ctx context.Context, f efs.FileSystem) (kept stri
 	case fate == volume.Retain:
 		return "its class says " + keyOnDelete + ": retain", nil
 	}
-	points, err := b.api.AccessPoints(ctx, f.ID)
-	points = slices.DeleteFunc(points, func(a efs.AccessPoint) bool { return a.State == efs.StateDeleting || a.State == efs.StateDeleted })
+	points, err := b.livePoints(ctx, f.ID)
 	switch {
 	case err != nil:
 		return "", fault.Wrap(opDelete, f.ID, err)
@@ -76,6 +77,18 @@ func (b *Backend) deleteSystem(ctx context.Context, f efs.FileSystem) (kept stri
 		return "", fault.Wrap(opDelete, f.ID, err)
 	}
 	return "", b.awaitGone(ctx, f.ID)
+}
+
+// livePoints are a file system's access points. EFS shows one for a moment after it was
+// deleted, so that any is looked at for that long.
+func (b *Backend) livePoints(ctx context.Context, id string) (points []efs.AccessPoint, err error) {
+	start := time.Now()
+	err = batch.Poll(ctx, func(ctx context.Context) (done bool, err error) {
+		points, err = b.api.AccessPoints(ctx, id)
+		points = slices.DeleteFunc(points, func(a efs.AccessPoint) bool { return a.State == efs.StateDeleting || a.State == efs.StateDeleted })
+		return len(points) == 0 || time.Since(start) >= b.api.AbsenceInterval(), err
+	})
+	return points, err
 }
 
 // disown forgets our own adoption. That it was adopted once stays on it, so that a

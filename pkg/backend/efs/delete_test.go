@@ -3,6 +3,7 @@ package efs_test
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/diskbridge/diskbridge/pkg/backend"
 	"github.com/diskbridge/diskbridge/pkg/backend/efs"
@@ -75,6 +76,22 @@ func TestDelete_FatesOfAFileSystem(t *testing.T) {
 		}
 		if archived := c.fileSystem(v.Handle).Tags[efs.TagArchived]; (archived == "true") != (fate == "archive") {
 			t.Errorf("%s: archived=%q", fate, archived)
+		}
+	}
+}
+
+// TestDelete_AnAccessPointThatWasJustDeleted is one that EFS still shows here and there.
+func TestDelete_AnAccessPointThatWasJustDeleted(t *testing.T) {
+	t.Parallel()
+	for seed := range int64(3) {
+		c := newCloud(t, emulator.Options{Window: 500 * time.Millisecond, Seed: seed}, 600*time.Millisecond)
+		b := c.backend()
+		v := mustCreate(t, b, "pvc-1", nil)
+		a := mustCreate(t, b, "pvc-2", map[string]string{"provisioningMode": "accesspoint", "fileSystemId": v.Handle})
+		for _, handle := range []string{a.Handle, v.Handle} {
+			if _, err := c.backend().Delete(t.Context(), handle); err != nil {
+				t.Errorf("seed %d: %s: %v", seed, handle, err)
+			}
 		}
 	}
 }

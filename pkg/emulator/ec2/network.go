@@ -15,7 +15,7 @@ const defaultVPC = "vpc-00000000000000001"
 
 // EnsureNetwork makes the default VPC's subnets, one for each zone, and its default security group if they are missing.
 func (s *Service) EnsureNetwork() error {
-	return s.Store.Update(func() error {
+	return s.Store.Found(func() error {
 		if DefaultGroup(s.Store, defaultVPC) == "" {
 			s.addDefaultGroup(defaultVPC, "sg-00000000000000001")
 		}

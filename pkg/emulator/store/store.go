@@ -157,7 +157,14 @@ func (s *Store) Read(fn func()) {
 
 // Update runs fn, then writes what it changed to the disk and makes it visible, all or nothing:
 // after an error, of fn or of the disk, the state is as before.
-func (s *Store) Update(fn func() error) error {
+func (s *Store) Update(fn func() error) error { return s.update(s.now, fn) }
+
+// Found is Update for what is older than the emulator: every view shows it at once.
+func (s *Store) Found(fn func() error) error {
+	return s.update(func() time.Time { return time.Time{} }, fn)
+}
+
+func (s *Store) update(at func() time.Time, fn func() error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	err := fn()
@@ -170,7 +177,7 @@ func (s *Store) Update(fn func() error) error {
 		}
 		return err
 	}
-	now := s.now()
+	now := at()
 	for _, v := range s.Volumes.dirty {
 		s.noteToken(v)
 	}

@@ -133,6 +133,19 @@ func TestStore_rewritesItsJournal(t *testing.T) {
 	})
 }
 
+func TestStore_foundIsShownAtOnce(t *testing.T) {
+	now := time.Unix(1000, 0)
+	s := open(t, "", &now, 2*time.Second)
+	if err := s.Found(func() error { s.Volumes.Put(&store.Volume{ID: "vol-1", State: store.Available}); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	for _, view := range []store.View{"a", "b", "c", "d"} {
+		if got := state(s, view); got != store.Available {
+			t.Errorf("view %s shows %q", view, got)
+		}
+	}
+}
+
 func TestStore_viewsLagInOrder(t *testing.T) {
 	now := time.Unix(1000, 0)
 	s := open(t, "", &now, 2*time.Second)
