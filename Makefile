@@ -69,7 +69,7 @@ fuzz: go-version ## run every fuzz target for FUZZTIME (10s) each
 soak: go-version $(VERSITYGW) ## kill, replay and walk at random for some minutes, with eventual consistency
 	@.ci/install test
 	@$(MAKE) --no-print-directory build
-	@DISKBRIDGE_BIN=$(BIN) DISKBRIDGE_SOAK=1 $(TEST) -count=1 -timeout=7m ./tests/replay ./tests/walk
+	@DISKBRIDGE_BIN=$(BIN) DISKBRIDGE_SOAK=1 $(TEST) -count=1 -timeout=15m ./tests/replay ./tests/walk
 
 # Kubernetes, its images and the programs that run it, from a module of their own.
 E2E := cd tests/e2e && CGO_ENABLED=0 $(GO)
