@@ -12,6 +12,7 @@ import (
 	"github.com/diskbridge/diskbridge/pkg/config"
 	"github.com/diskbridge/diskbridge/pkg/kube"
 	"github.com/diskbridge/diskbridge/pkg/registration"
+	"github.com/diskbridge/diskbridge/pkg/version"
 )
 
 // identityWait is how long Kubernetes may take at the start, to answer or to give a new Node its providerID. Then the process
@@ -21,8 +22,8 @@ const identityWait = 40 * time.Second
 // identify fills what was not configured: who we are in tags, and which machine this is.
 func (p *plugin) identify(ctx context.Context) error {
 	s := p.settings
-	if s.Mode.Controller() && s.ClusterID == "" {
-		if err := p.identifyCluster(ctx); err != nil {
+	if s.Mode.Controller() {
+		if err := identifyCluster(ctx, &s.ClusterID, p.cluster); err != nil {
 			return err
 		}
 	}
@@ -47,22 +48,34 @@ func (p *plugin) identify(ctx context.Context) error {
 	return nil
 }
 
-// identifyCluster takes Kubernetes' own identity, so that nobody has to choose one. It never guesses: the id decides what may be deleted.
-func (p *plugin) identifyCluster(ctx context.Context) (err error) {
-	if p.cluster == nil {
-		p.settings.ClusterID = config.Standalone
+// identifyCluster fills an id that was not configured with Kubernetes' own identity, so that nobody has to choose one; cluster
+// is nil outside of it. It never guesses: the id decides what may be deleted.
+func identifyCluster(ctx context.Context, id *string, cluster *kube.Client) (err error) {
+	if *id != "" {
+		return nil
+	}
+	if cluster == nil {
+		*id = config.Standalone
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, identityWait)
 	defer cancel()
-	p.settings.ClusterID, err = kube.Patiently(ctx, p.cluster.ClusterID)
-	if err == nil && p.settings.ClusterID == "" {
+	*id, err = kube.Patiently(ctx, cluster.ClusterID)
+	if err == nil && *id == "" {
 		err = errors.New("the namespace kube-system has no UID")
 	}
 	if err != nil {
 		return fmt.Errorf("--cluster-id is not given, and Kubernetes does not say who it is: %w", err)
 	}
 	return nil
+}
+
+// openKubernetes makes a client for the cluster of a kubeconfig file or of the pod that this is; outside of both it is nil.
+func openKubernetes(kubeconfig string, inKubernetes bool) (*kube.Client, error) {
+	if kubeconfig == "" && !inKubernetes {
+		return nil, nil //nolint:nilnil // there is no cluster, and that is fine
+	}
+	return kube.New(kubeconfig, "diskbridge-csi/"+version.String())
 }
 
 // whereabouts asks instance metadata, and then the Node object, which machine this is.

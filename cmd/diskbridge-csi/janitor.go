@@ -32,7 +32,6 @@ credentials of the controller. Killed at any instant, it goes on where it was.
 Usage:
   diskbridge-csi janitor [flags]
 
-Flags:
 `
 
 const janitorExamples = `
@@ -43,40 +42,32 @@ Examples:
 
 // janitorSettings are all that an operator can choose about a janitor.
 type janitorSettings struct {
-	region, node, clusterID string
-	point, mounterSocket    string
-	interval, patience      time.Duration
-	absence                 time.Duration
-	once                    bool
+	region, node          string
+	clusterID, kubeconfig string
+	point, mounterSocket  string
+	interval, patience    time.Duration
+	absence               time.Duration
+	once                  bool
 }
 
 // parseJanitor reads the arguments; flag.ErrHelp means that what was asked for is printed.
 func parseJanitor(args []string, stdout, stderr io.Writer) (*janitorSettings, error) {
 	j := &janitorSettings{}
-	fs := flag.NewFlagSet("diskbridge-csi janitor", flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
+	fs := flag.NewFlagSet("janitor", flag.ContinueOnError)
 	fs.StringVar(&j.region, "region", "", "AWS region (default: the SDK's sources, then instance metadata)")
 	fs.StringVar(&j.node, "node-id", "", "EC2 instance id of this machine (default: instance metadata)")
-	fs.StringVar(&j.clusterID, "cluster-id", config.Standalone, "who we are in ownership tags, as the controller has it")
+	fs.StringVar(&j.clusterID, "cluster-id", "", "whose directories to remove, as the controller has it (default: the UID of the namespace kube-system; outside Kubernetes: "+config.Standalone+")")
+	fs.StringVar(&j.kubeconfig, "kubeconfig", "", "Kubernetes is at the server of this `FILE` (default: in a pod, its own cluster; elsewhere: no Kubernetes)")
 	fs.StringVar(&j.point, "mount-point", "/run/diskbridge/janitor", "mount file systems on `DIR`, which is made and seen by nobody else")
 	fs.StringVar(&j.mounterSocket, "mounter-socket", "", "encrypt in transit through `diskbridge-csi mounter`: `PATH` (empty: no)")
 	fs.DurationVar(&j.interval, "interval", time.Minute, "time between two looks for work")
 	fs.DurationVar(&j.patience, "patience", 10*time.Minute, "time for one directory in one round; a larger one is gone on with in the next")
 	fs.DurationVar(&j.absence, "absence-interval", 3*time.Second, "time between the two not-found answers of AWS that prove absence; shorter only for an emulator")
 	fs.BoolVar(&j.once, "once", false, "end after one round, with status 1 if something is left")
-	verbosity := fs.String("v", "2", "log `LEVEL`: 0 problems, 2 every change, 5 every request")
-	err := fs.Parse(args)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		fs.SetOutput(stdout)
-		_, _ = io.WriteString(stdout, janitorUsage) // nowhere else to say it
-		fs.PrintDefaults()
-		_, _ = io.WriteString(stdout, janitorExamples) // nowhere else to say it
+	if err := parseMode(fs, args, janitorUsage, janitorExamples, stdout, stderr); err != nil {
 		return nil, err
-	case err != nil:
-		return nil, fmt.Errorf("%w; see diskbridge-csi janitor --help", err)
-	case fs.NArg() > 0:
-		return nil, fmt.Errorf("unexpected argument %q; every setting is a --flag=value", fs.Arg(0))
+	}
+	switch {
 	case !filepath.IsAbs(j.point):
 		return nil, fmt.Errorf("--mount-point: %q is not an absolute path", j.point)
 	case j.mounterSocket != "" && !filepath.IsAbs(j.mounterSocket):
@@ -84,13 +75,12 @@ func parseJanitor(args []string, stdout, stderr io.Writer) (*janitorSettings, er
 	case j.interval <= 0 || j.patience <= 0:
 		return nil, fmt.Errorf("--interval %s and --patience %s must be more than nothing", j.interval, j.patience)
 	}
-	setLogging(*verbosity, stderr)
-	return j, nil
+	return j, config.CheckClusterID(j.clusterID)
 }
 
 // serve works until ctx ends.
-func (j *janitorSettings) serve(ctx context.Context) error {
-	if err := j.identify(ctx); err != nil {
+func (j *janitorSettings) serve(ctx context.Context, inKubernetes bool) error {
+	if err := j.identify(ctx, inKubernetes); err != nil {
 		return err
 	}
 	session, err := aws.NewSession(ctx, aws.Options{Region: j.region, AppID: "diskbridge"})
@@ -123,7 +113,7 @@ func (j *janitorSettings) serve(ctx context.Context) error {
 			klog.FromContext(ctx).Info("A mount has not ended", "reason", err.Error())
 		}
 	}()
-	klog.FromContext(ctx).Info("Looking for directories to remove", "node", j.node, "version", version.String())
+	klog.FromContext(ctx).Info("Looking for directories to remove", "cluster", j.clusterID, "node", j.node, "version", version.String())
 	if !j.once {
 		return work.Run(ctx)
 	}
@@ -133,8 +123,15 @@ func (j *janitorSettings) serve(ctx context.Context) error {
 	return nil
 }
 
-// identify fills what was not configured from instance metadata.
-func (j *janitorSettings) identify(ctx context.Context) error {
+// identify fills what was not configured from Kubernetes and instance metadata.
+func (j *janitorSettings) identify(ctx context.Context, inKubernetes bool) error {
+	cluster, err := openKubernetes(j.kubeconfig, inKubernetes)
+	if err == nil {
+		err = identifyCluster(ctx, &j.clusterID, cluster)
+	}
+	if err != nil {
+		return err
+	}
 	if j.node != "" {
 		return nil
 	}

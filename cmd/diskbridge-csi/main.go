@@ -102,11 +102,11 @@ func plan(args []string, inKubernetes bool, stdout, stderr io.Writer) (func(cont
 		return m.serve, err
 	case len(args) > 0 && args[0] == "janitor":
 		j, err := parseJanitor(args[1:], stdout, stderr)
-		return j.serve, err
+		return func(ctx context.Context) error { return j.serve(ctx, inKubernetes) }, err
 	}
 	settings, err := parse(args, stdout, stderr)
 	return func(ctx context.Context) error {
-		return serve(ctx, settings, inKubernetes || settings.Kubeconfig != "")
+		return serve(ctx, settings, inKubernetes)
 	}, err
 }
 
@@ -122,29 +122,44 @@ func parse(args []string, stdout, stderr io.Writer) (*config.Settings, error) {
 		return nil, errors.Join(err, flag.ErrHelp)
 	case isHelp(args[0]):
 		s.Mode = config.ModeAll
-		return nil, help(s, stdout)
+		return nil, parseMode(flags(s), []string{"--help"}, usage, examples, stdout, stderr)
 	case !s.Mode.Controller() && !s.Mode.Node():
 		return nil, fmt.Errorf("mode %q is not controller, node, all, mounter or janitor; see diskbridge-csi --help", args[0])
 	}
-	fs, verbosity := flags(s)
-	fs.SetOutput(io.Discard)
-	err := fs.Parse(args[1:])
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return nil, help(s, stdout)
-	case err != nil:
-		return nil, fmt.Errorf("%w; see diskbridge-csi %s --help", err, s.Mode)
-	case fs.NArg() > 0:
-		return nil, fmt.Errorf("unexpected argument %q; every setting is a --flag=value", fs.Arg(0))
+	if err := parseMode(flags(s), args[1:], usage, examples, stdout, stderr); err != nil {
+		return nil, err
 	}
-	setLogging(*verbosity, stderr)
 	return s, s.Validate(all.Kinds())
 }
 
-func flags(s *config.Settings) (*flag.FlagSet, *string) {
+func flags(s *config.Settings) *flag.FlagSet {
 	fs := flag.NewFlagSet(string(s.Mode), flag.ContinueOnError)
 	s.Flags(fs, all.Kinds())
-	return fs, fs.String("v", "2", "log `LEVEL`: 0 problems, 2 every change, 5 every request")
+	return fs
+}
+
+// parseMode reads the arguments of a mode, which has the flag set's name, and sets up logging. flag.ErrHelp means that
+// help was asked for and is printed.
+func parseMode(fs *flag.FlagSet, args []string, usage, examples string, stdout, stderr io.Writer) error {
+	verbosity := fs.String("v", "2", "log `LEVEL`: 0 problems, 2 every change, 5 every request")
+	fs.SetOutput(io.Discard)
+	err := fs.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		var text strings.Builder
+		text.WriteString(usage + "Flags:\n")
+		fs.SetOutput(&text)
+		fs.PrintDefaults()
+		text.WriteString(examples)
+		_, writeErr := io.WriteString(stdout, text.String())
+		return errors.Join(writeErr, err)
+	case err != nil:
+		return fmt.Errorf("%w; see diskbridge-csi %s --help", err, fs.Name())
+	case fs.NArg() > 0:
+		return fmt.Errorf("unexpected argument %q; every setting is a --flag=value", fs.Arg(0))
+	}
+	setLogging(*verbosity, stderr)
+	return nil
 }
 
 func isHelp(arg string) bool {
@@ -153,17 +168,6 @@ func isHelp(arg string) bool {
 		return true
 	}
 	return false
-}
-
-func help(s *config.Settings, w io.Writer) error {
-	fs, _ := flags(s)
-	var text strings.Builder
-	text.WriteString(usage + "Flags:\n")
-	fs.SetOutput(&text)
-	fs.PrintDefaults()
-	text.WriteString(examples)
-	_, err := io.WriteString(w, text.String())
-	return errors.Join(err, flag.ErrHelp)
 }
 
 // setLogging sends klog's text format to w; the level is checked by klog itself.

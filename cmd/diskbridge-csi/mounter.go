@@ -25,7 +25,6 @@ Both must be in the network namespace of the host.
 Usage:
   diskbridge-csi mounter [flags]
 
-Flags:
 `
 
 const mounterExamples = `
@@ -43,24 +42,12 @@ type mounterSettings struct {
 // parseMounter reads the arguments; flag.ErrHelp means that what was asked for is printed.
 func parseMounter(args []string, stdout, stderr io.Writer) (*mounterSettings, error) {
 	m := &mounterSettings{}
-	fs := flag.NewFlagSet("diskbridge-csi mounter", flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
+	fs := flag.NewFlagSet("mounter", flag.ContinueOnError)
 	fs.StringVar(&m.socket, "socket", "/run/diskbridge/mounter.sock", "listen on this Unix socket, for root only: `PATH`")
 	fs.StringVar(&m.state, "state-dir", "/run/diskbridge/tunnels", "remember tunnels in `DIR`, which should not outlive a reboot (tmpfs)")
 	fs.StringVar(&m.authorities, "tunnel-ca-file", "", "trust the certificate authorities in `FILE` (PEM) instead of this machine's")
-	verbosity := fs.String("v", "2", "log `LEVEL`: 0 problems, 2 every change, 5 every request")
-	err := fs.Parse(args)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		fs.SetOutput(stdout)
-		_, _ = io.WriteString(stdout, mounterUsage) // nowhere else to say it
-		fs.PrintDefaults()
-		_, _ = io.WriteString(stdout, mounterExamples) // nowhere else to say it
+	if err := parseMode(fs, args, mounterUsage, mounterExamples, stdout, stderr); err != nil {
 		return nil, err
-	case err != nil:
-		return nil, fmt.Errorf("%w; see diskbridge-csi mounter --help", err)
-	case fs.NArg() > 0:
-		return nil, fmt.Errorf("unexpected argument %q; every setting is a --flag=value", fs.Arg(0))
 	}
 	for name, path := range map[string]string{"--socket": m.socket, "--state-dir": m.state} {
 		if !filepath.IsAbs(path) {
@@ -78,7 +65,6 @@ func parseMounter(args []string, stdout, stderr io.Writer) (*mounterSettings, er
 			return nil, fmt.Errorf("--tunnel-ca-file: %s holds no certificate in PEM", m.authorities)
 		}
 	}
-	setLogging(*verbosity, stderr)
 	return m, nil
 }
 

@@ -46,10 +46,10 @@ type plugin struct {
 // serve runs until ctx ends or a part fails, and returns when every part has ended.
 func serve(ctx context.Context, s *config.Settings, inKubernetes bool) (err error) {
 	p := &plugin{settings: s, metrics: observe.NewMetrics()}
-	if inKubernetes {
-		if p.cluster, err = kube.New(s.Kubeconfig, "diskbridge-csi/"+version.String()); err != nil {
-			return err
-		}
+	if p.cluster, err = openKubernetes(s.Kubeconfig, inKubernetes); err != nil {
+		return err
+	}
+	if p.cluster != nil {
 		p.events = kube.NewEvents(p.cluster)
 	}
 	if s.OTLPEndpoint != "" {

@@ -182,9 +182,17 @@ func (s *Settings) parseTags() error {
 	return nil
 }
 
+// CheckClusterID checks the setting --cluster-id, which may be empty.
+func CheckClusterID(id string) error {
+	if id != "" && !clusterID.MatchString(id) {
+		return fmt.Errorf("--cluster-id: %q is not 1 to 63 letters, digits, dots, dashes and underscores", id)
+	}
+	return nil
+}
+
 func (s *Settings) checkIdentity() error {
-	if s.ClusterID != "" && !clusterID.MatchString(s.ClusterID) {
-		return fmt.Errorf("--cluster-id: %q is not 1 to 63 letters, digits, dots, dashes and underscores", s.ClusterID)
+	if err := CheckClusterID(s.ClusterID); err != nil {
+		return err
 	}
 	if s.AbsenceInterval < 0 {
 		return fmt.Errorf("--absence-interval: %s is negative", s.AbsenceInterval)

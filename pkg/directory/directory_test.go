@@ -57,7 +57,7 @@ func wanted(path string, onDelete volume.OnDelete) volume.Directory {
 }
 
 func removal(d volume.Directory) volume.Removal {
-	return volume.Removal{Path: d.Path, OnDelete: d.OnDelete, Digest: d.Digest()}
+	return volume.Removal{Cluster: d.Cluster, Path: d.Path, OnDelete: d.OnDelete, Digest: d.Digest()}
 }
 
 func (s system) remove(d volume.Directory) error {
@@ -239,6 +239,9 @@ func TestRemove(t *testing.T) {
 		wrong := removal(other)
 		wrong.Digest = d.Digest()
 		wantKind(t, Remove(t.Context(), s.Root, wrong, func(int) {}), fault.InUse, "pvc-1")
+		foreign := removal(other)
+		foreign.Cluster = "another"
+		wantKind(t, Remove(t.Context(), s.Root, foreign, func(int) {}), fault.InUse, "pvc-1")
 		if err := Make(s.Root, wanted("/other/below", volume.Delete)); err != nil {
 			t.Fatal(err)
 		}

@@ -37,7 +37,7 @@ func Remove(ctx context.Context, root *os.Root, r volume.Removal, removed func(f
 	if !ok {
 		return neverMade(root, r)
 	}
-	if m.Digest != r.Digest || m.OnDelete != r.OnDelete {
+	if m.Cluster != r.Cluster || m.Digest != r.Digest || m.OnDelete != r.OnDelete {
 		return fault.New(fault.InUse, "remove directory", r.Path, "it is volume %s's of cluster %s now; it was left alone", m.Name, m.Cluster)
 	}
 	if err := alone(root, r.Path); err != nil {

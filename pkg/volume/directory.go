@@ -117,6 +117,7 @@ func ownerOf(context map[string]string) (o Owner, ok bool, err error) {
 // controller, which mounts nothing, writes it as a tag on the file system.
 type Removal struct {
 	FileSystem string
+	Cluster    string // whose controller asks; the marker must agree
 	Path       string
 	OnDelete   OnDelete
 	Digest     string // of the Directory that was made; the marker must agree
@@ -127,7 +128,7 @@ const removalKey = "diskbridge.io/remove-"
 
 // Tag is the tag that asks for a removal.
 func (r Removal) Tag() (key, value string) {
-	return removalKey + r.Digest, string(r.OnDelete) + ":" + r.Path
+	return removalKey + r.Digest, string(r.OnDelete) + ":" + r.Cluster + ":" + r.Path
 }
 
 // Removals reads the removals that a file system's tags ask for, in a fixed order. A
@@ -136,10 +137,11 @@ func Removals(fileSystem string, tags map[string]string) []Removal {
 	var out []Removal
 	for _, key := range slices.Sorted(maps.Keys(tags)) {
 		digest, ours := strings.CutPrefix(key, removalKey)
-		fate, path, _ := strings.Cut(tags[key], ":")
+		fate, rest, _ := strings.Cut(tags[key], ":")
+		cluster, path, _ := strings.Cut(rest, ":")
 		h, err := ParseHandle(fileSystem + ":" + path + "#" + fate + "." + digest)
 		if ours && err == nil && h.Path == path && h.Digest == digest && !InReserved(path) {
-			out = append(out, Removal{FileSystem: fileSystem, Path: path, OnDelete: h.OnDelete, Digest: digest})
+			out = append(out, Removal{FileSystem: fileSystem, Cluster: cluster, Path: path, OnDelete: h.OnDelete, Digest: digest})
 		}
 	}
 	return out

@@ -197,12 +197,13 @@ func FuzzNFSPlan(f *testing.F) {
 
 func TestRemovals(t *testing.T) {
 	d := madeDirectory()
-	want := volume.Removal{FileSystem: fileSystem, Path: d.Path, OnDelete: d.OnDelete, Digest: d.Digest()}
+	want := volume.Removal{FileSystem: fileSystem, Cluster: d.Cluster, Path: d.Path, OnDelete: d.OnDelete, Digest: d.Digest()}
 	key, value := want.Tag()
 	got := volume.Removals(fileSystem, map[string]string{
-		key: value, "Name": "x", "diskbridge.io/remove-nothing": "delete:/a", "diskbridge.io/remove-0123456789abcdef": "delete:/",
-		"diskbridge.io/remove-1123456789abcdef": "erase:/a", "diskbridge.io/remove-2123456789abcdef": "delete:/../a",
-		"diskbridge.io/remove-3123456789abcdef": "delete:/.diskbridge/x",
+		key: value, "Name": "x", "diskbridge.io/remove-nothing": "delete:c:/a", "diskbridge.io/remove-0123456789abcdef": "delete:c:/",
+		"diskbridge.io/remove-1123456789abcdef": "erase:c:/a", "diskbridge.io/remove-2123456789abcdef": "delete:c:/../a",
+		"diskbridge.io/remove-3123456789abcdef": "delete:c:/.diskbridge/x",
+		"diskbridge.io/remove-4123456789abcdef": "delete:/nobody",
 	})
 	if diff := cmp.Diff([]volume.Removal{want}, got); diff != "" {
 		t.Error(diff)

@@ -260,7 +260,7 @@ func deleteDirectory(ctx context.Context, f *efs) (request, error) {
 		fs, err := only(truth, f.given)
 		asked := 0
 		for key, value := range fs.Tags {
-			if strings.HasPrefix(key, "diskbridge.io/remove-") && strings.HasPrefix(value, "delete:/"+f.name) {
+			if strings.HasPrefix(key, "diskbridge.io/remove-") && strings.HasPrefix(value, "delete:replay:/"+f.name) {
 				asked++
 			}
 		}

@@ -185,15 +185,15 @@ func (b *Backend) deleteDirectory(ctx context.Context, f efs.FileSystem, h volum
 	case h.OnDelete == volume.Retain:
 		return "its class says " + keyOnDelete + ": retain", nil
 	}
-	removal := volume.Removal{FileSystem: f.ID, Path: h.Path, OnDelete: h.OnDelete, Digest: h.Digest}
-	key, value := removal.Tag()
-	if f.Tags[key] == value {
+	asked := volume.Removals(f.ID, f.Tags)
+	if slices.ContainsFunc(asked, func(r volume.Removal) bool { return r.Digest == h.Digest }) {
 		return "", nil
 	}
+	key, value := volume.Removal{FileSystem: f.ID, Cluster: b.opts.Owner.Cluster, Path: h.Path, OnDelete: h.OnDelete, Digest: h.Digest}.Tag()
 	err = b.api.Tag(ctx, f.ID, map[string]string{key: value})
-	if fault.Is(err, fault.Invalid) && len(volume.Removals(f.ID, f.Tags)) > 0 {
+	if fault.Is(err, fault.Invalid) && len(asked) > 0 {
 		return "", fault.New(fault.Unavailable, opDelete, h.String(),
-			"%d directories of %s wait to be removed already, and the file system takes no more tags; start diskbridge-csi janitor", len(volume.Removals(f.ID, f.Tags)), f.ID)
+			"%d directories of %s wait to be removed already, and the file system takes no more tags; start diskbridge-csi janitor", len(asked), f.ID)
 	}
 	if err != nil {
 		return "", fault.Wrap(opDelete, h.String(), err)

@@ -199,6 +199,10 @@ func TestDelete_TheJanitorsQueueIsBounded(t *testing.T) {
 	if all, err := b.Removals(t.Context()); err != nil || !slices.Equal(all, removals) {
 		t.Errorf("Removals = %v, %v; the tags say %v", all, err, removals)
 	}
+	other := efs.New(c.client(), nil, efs.Options{Owner: backend.Owner{Driver: efs.DefaultDriver, Cluster: "another"}})
+	if all, err := other.Removals(t.Context()); err != nil || len(all) > 0 {
+		t.Errorf("another cluster is asked for %v, %v", all, err)
+	}
 	for range 2 {
 		if err := b.Removed(t.Context(), removals[0]); err != nil {
 			t.Fatal(err)

@@ -7,7 +7,7 @@ import (
 	"github.com/diskbridge/diskbridge/pkg/volume"
 )
 
-// Removals lists what the janitor is asked to do, in the file systems of the region.
+// Removals lists what this cluster's controller asks the janitor to do, in the file systems of the region.
 func (b *Backend) Removals(ctx context.Context) ([]volume.Removal, error) {
 	var all []volume.Removal
 	for marker := ""; ; {
@@ -16,7 +16,11 @@ func (b *Backend) Removals(ctx context.Context) ([]volume.Removal, error) {
 			return nil, fault.Wrap("list removals", "", err)
 		}
 		for _, f := range list {
-			all = append(all, volume.Removals(f.ID, f.Tags)...)
+			for _, r := range volume.Removals(f.ID, f.Tags) {
+				if r.Cluster == b.opts.Owner.Cluster {
+					all = append(all, r)
+				}
+			}
 		}
 		if marker = next; marker == "" {
 			return all, nil
