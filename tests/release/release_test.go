@@ -13,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"gopkg.in/yaml.v2"
+	"sigs.k8s.io/yaml"
 
 	"github.com/diskbridge/diskbridge/tests/harness"
 )
@@ -45,15 +45,15 @@ type renderError struct {
 func (e *renderError) Error() string { return e.err.Error() + ": " + e.text }
 
 type property struct {
-	Description string      `yaml:"description"`
-	Default     interface{} `yaml:"default"`
+	Description string `json:"description"`
+	Default     any    `json:"default"`
 }
 
 type spec struct {
-	Name       string              `yaml:"name"`
-	Templates  map[string]string   `yaml:"templates"`
-	Packages   []string            `yaml:"packages"`
-	Properties map[string]property `yaml:"properties"`
+	Name       string              `json:"name"`
+	Templates  map[string]string   `json:"templates"`
+	Packages   []string            `json:"packages"`
+	Properties map[string]property `json:"properties"`
 }
 
 func readYAML(t *testing.T, path string, into any) {
@@ -161,7 +161,7 @@ func install(t *testing.T, dir, target string) {
 	t.Helper()
 	root, work := harness.Root(t), filepath.Join(dir, "compile")
 	var p struct {
-		Files []string `yaml:"files"`
+		Files []string `json:"files"`
 	}
 	readYAML(t, filepath.Join(root, "deploy/bosh/packages/diskbridge_cpi/spec"), &p)
 	binary, err := os.ReadFile(filepath.Join(harness.Bin(t), "diskbridge-cpi"))
@@ -181,112 +181,4 @@ func install(t *testing.T, dir, target string) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("packaging: %v\n%s", err, out)
 	}
-}
-
-// TestManifests_NameWhatThereIs reads the examples and looks up what they name.
-func TestManifests_NameWhatThereIs(t *testing.T) {
-	root := harness.Root(t)
-	var s spec
-	readYAML(t, filepath.Join(root, job, "spec"), &s)
-	var ops []struct {
-		Type, Path string
-		Value      any
-	}
-	files, err := filepath.Glob(filepath.Join(root, "manifests/bosh/ops/*.yml"))
-	if err != nil || len(files) != 3 {
-		t.Fatalf("%v, %v", files, err)
-	}
-	for _, file := range files {
-		readYAML(t, file, &ops)
-		for _, op := range ops {
-			if op.Type != "replace" || !strings.HasPrefix(op.Path, "/") || op.Value == nil {
-				t.Errorf("%s: %+v is no operation", file, op)
-			}
-			if m, ok := op.Value.(map[interface{}]interface{}); ok && m["name"] == s.Name {
-				for _, name := range leaves("", m["properties"]) {
-					if _, ok := s.Properties[name]; !ok {
-						t.Errorf("%s sets %s, which the job does not have", file, name)
-					}
-				}
-			}
-		}
-	}
-	var config struct {
-		CPIs []struct {
-			Type         string                      `yaml:"type"`
-			MigratedFrom []map[string]string         `yaml:"migrated_from"`
-			Properties   map[interface{}]interface{} `yaml:"properties"`
-		} `yaml:"cpis"`
-	}
-	readYAML(t, filepath.Join(root, "manifests/bosh/cpi-config.yml"), &config)
-	if len(config.CPIs) != 1 || config.CPIs[0].Type+"_cpi" != s.Name || len(config.CPIs[0].MigratedFrom) != 1 {
-		t.Errorf("the CPI config: %+v", config)
-	}
-	var cloud struct {
-		DiskTypes []struct {
-			Name       string                 `yaml:"name"`
-			Size       int                    `yaml:"disk_size"`
-			Properties map[string]interface{} `yaml:"cloud_properties"`
-		} `yaml:"disk_types"`
-	}
-	readYAML(t, filepath.Join(root, "manifests/bosh/cloud-config.yml"), &cloud)
-	dir := harness.Dir(t)
-	emulator := harness.Emulator(t, dir, "--profile=instant", "--zones=us-east-1a")
-	for _, d := range cloud.DiskTypes {
-		delete(d.Properties, "kms_key_arn") // the example's key is nobody's
-		create(t, emulator.Endpoint, emulator.Instances[0].ID, d.Name, d.Size, plain(d.Properties))
-	}
-	if len(cloud.DiskTypes) < 3 {
-		t.Errorf("only %d disk types", len(cloud.DiskTypes))
-	}
-}
-
-// create makes a disk of a disk type, with nothing that warns.
-func create(t *testing.T, endpoint, vm, name string, size int, properties any) {
-	t.Helper()
-	request, err := json.Marshal(map[string]any{
-		"method": "create_disk", "arguments": []any{size, properties, vm}, "api_version": 3,
-		"context": map[string]any{"director_uuid": "d", "access_key_id": "test", "secret_access_key": "test", "region": "us-east-1", "ec2_endpoint": endpoint},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), filepath.Join(harness.Bin(t), "diskbridge-cpi"))
-	cmd.Env, cmd.Stdin = []string{"PATH=/usr/bin:/bin"}, bytes.NewReader(request)
-	out, err := cmd.Output()
-	if err != nil || !strings.HasPrefix(string(out), `{"result":"vol-`) || !strings.HasSuffix(string(out), `"log":""}`+"\n") {
-		t.Errorf("disk type %s: %v, %s", name, err, out)
-	}
-}
-
-// leaves are the dotted names of all that is set.
-func leaves(at string, v any) []string {
-	m, ok := v.(map[interface{}]interface{})
-	if !ok {
-		return []string{at}
-	}
-	var all []string
-	for k, inner := range m {
-		all = append(all, leaves(strings.TrimPrefix(at+"."+k.(string), "."), inner)...)
-	}
-	return all
-}
-
-// plain makes what the YAML reader answers fit for JSON.
-func plain(v any) any {
-	switch v := v.(type) {
-	case map[interface{}]interface{}:
-		out := map[string]any{}
-		for k, inner := range v {
-			out[k.(string)] = plain(inner)
-		}
-		return out
-	case map[string]interface{}:
-		out := map[string]any{}
-		for k, inner := range v {
-			out[k] = plain(inner)
-		}
-		return out
-	}
-	return v
 }
