@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# Two images of one static binary. Build: docker build --target controller . (or --target node)
+# Build: docker build --target controller . (or node, or emulator)
 
 FROM golang:1.26-bookworm AS build
 WORKDIR /src
@@ -15,6 +15,11 @@ COPY --from=build /src/bin/diskbridge-csi /usr/local/bin/diskbridge-csi
 USER 65532:65532
 ENTRYPOINT ["/usr/local/bin/diskbridge-csi"]
 CMD ["controller"]
+
+# The emulated AWS of values-emulator.yaml.
+FROM gcr.io/distroless/static-debian12 AS emulator
+COPY --from=build /src/bin/aws-emulator /usr/local/bin/aws-emulator
+ENTRYPOINT ["/usr/local/bin/aws-emulator"]
 
 # The node mounts into the host's mount namespace, so it is root and has the tools for that, no others.
 FROM debian:bookworm-slim AS node

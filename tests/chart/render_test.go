@@ -169,9 +169,10 @@ func container(t *testing.T, pod corev1.PodSpec, name string) corev1.Container {
 	return corev1.Container{}
 }
 
-func driverHelp(t *testing.T, mode string) string {
+// help is what one of our programs says about itself.
+func help(t *testing.T, program string, args ...string) string {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), filepath.Join(harness.Bin(t), "diskbridge-csi"), mode, "--help").Output()
+	out, err := exec.CommandContext(t.Context(), filepath.Join(harness.Bin(t), program), args...).Output()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,10 @@
 package chart
 
 import (
+	"encoding/json"
 	"maps"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -13,6 +16,7 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 
 	"github.com/diskbridge/diskbridge/pkg/backend/all"
+	"github.com/diskbridge/diskbridge/tests/harness"
 )
 
 func TestController_RunsTheDriverAndItsSidecars(t *testing.T) {
@@ -92,7 +96,7 @@ func TestDriver_KnowsItsFlags(t *testing.T) {
 		"controller": r.deployments["diskbridge-controller"].Spec.Template.Spec,
 		"node":       r.daemonSets["diskbridge-node"].Spec.Template.Spec,
 	} {
-		help := driverHelp(t, mode)
+		help := help(t, "diskbridge-csi", mode, "--help")
 		c := container(t, pod, "driver")
 		if c.Args[0] != mode {
 			t.Errorf("the first argument is %q", c.Args[0])
@@ -222,22 +226,72 @@ func TestSidecars_FitTheKind(t *testing.T) {
 	}
 }
 
+// TestEmulator_NeedsNoAWS: the emulator, the controller that asks it, and the node that is its instance agree.
 func TestEmulator_NeedsNoAWS(t *testing.T) {
-	r := render(t, "", "--values=values-emulator.yaml")
-	c := container(t, r.deployments["diskbridge-controller"].Spec.Template.Spec, "driver")
-	names := map[string]string{}
-	for _, e := range c.Env {
-		names[e.Name] = e.Value
-	}
-	for _, name := range []string{"AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"} {
-		if names[name] == "" {
-			t.Errorf("no %s in %v", name, c.Env)
+	r := render(t, "emulator: { port: 4999 }", "--values=values-emulator.yaml")
+	pod := r.deployments["diskbridge-emulator"].Spec.Template.Spec
+	aws := container(t, pod, "aws")
+	help := help(t, "aws-emulator", "--help")
+	for _, arg := range aws.Args {
+		if name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "="); !regexp.MustCompile(`(?m)^\s*-` + name + `\b`).MatchString(help) {
+			t.Errorf("aws-emulator has no flag --%s", name)
 		}
 	}
-	node := container(t, r.daemonSets["diskbridge-node"].Spec.Template.Spec, "driver")
-	if !slices.ContainsFunc(node.Args, func(a string) bool { return strings.HasPrefix(a, "--device-root=/") }) {
-		t.Errorf("node: %v", node.Args)
+	controller := r.deployments["diskbridge-controller"].Spec.Template.Spec
+	if !pod.HostNetwork || !controller.HostNetwork || !slices.Contains(aws.Args, "--listen=127.0.0.1:4999") {
+		t.Errorf("the controller cannot reach the emulator: %v", aws.Args)
 	}
+	env := map[string]string{}
+	for _, e := range container(t, controller, "driver").Env {
+		env[e.Name] = e.Value
+	}
+	if env["AWS_ENDPOINT_URL"] != "http://127.0.0.1:4999" || env["AWS_ACCESS_KEY_ID"] == "" || env["AWS_SECRET_ACCESS_KEY"] == "" {
+		t.Errorf("env = %v", env)
+	}
+	first := firstInstance(t, aws.Args)
+	if first.Zone != env["AWS_REGION"]+"a" {
+		t.Errorf("the emulator's instance is in %s, the controller looks at %s", first.Zone, env["AWS_REGION"])
+	}
+	node := container(t, r.daemonSets["diskbridge-node"].Spec.Template.Spec, "driver")
+	tree := "/var/lib/diskbridge-emulator/instances/" + first.ID
+	for _, arg := range []string{"--node-id=" + first.ID, "--zone=" + first.Zone, "--device-root=" + tree + "/dev", "--sysfs-root=" + tree + "/sys"} {
+		if !slices.Contains(node.Args, arg) {
+			t.Errorf("the node has no %s: %v", arg, node.Args)
+		}
+	}
+	if r := render(t, ""); r.deployments["diskbridge-emulator"] != nil {
+		t.Error("an emulator that nobody asked for")
+	}
+}
+
+// instance is what the emulator says of one.
+type instance struct{ ID, Zone string }
+
+// firstInstance starts an emulator with the flags that decide about its instances, and ends it.
+func firstInstance(t *testing.T, args []string) instance {
+	t.Helper()
+	flags := []string{"--state-dir=" + t.TempDir()}
+	for _, arg := range args {
+		if strings.HasPrefix(arg, "--instances=") || strings.HasPrefix(arg, "--zones=") {
+			flags = append(flags, arg)
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), filepath.Join(harness.Bin(t), "aws-emulator"), flags...)
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ready struct{ Instances []instance }
+	err = json.NewDecoder(out).Decode(&ready)
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait() // killed
+	if err != nil || len(ready.Instances) != 1 {
+		t.Fatalf("%v, %v", ready, err)
+	}
+	return ready.Instances[0]
 }
 
 // TestEnv_ReachesEveryContainer lets pods find the API server, or a proxy, in their own way.

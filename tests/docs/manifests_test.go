@@ -133,8 +133,8 @@ func TestDockerfile_FollowsTheProject(t *testing.T) {
 		t.Fatal(err)
 	}
 	stages := strings.Split(string(text), "\nFROM ")
-	if len(stages) != 4 || !strings.Contains(stages[1], "\nRUN make build\n") {
-		t.Fatal("expected three stages, the first of which runs `make build`")
+	if len(stages) != 5 || !strings.Contains(stages[1], "\nRUN make build\n") {
+		t.Fatal("expected four stages, the first of which runs `make build`")
 	}
 	if !strings.Contains(stages[2], "AS controller") || !strings.Contains(stages[2], "\nUSER 65532:65532\n") || strings.Contains(stages[2], "\nRUN ") {
 		t.Error("the controller's stage must not be root and must not run anything")
@@ -148,7 +148,7 @@ func TestDockerfile_FollowsTheProject(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)^need \S+ (\S+)`).FindAllStringSubmatch(node, -1) {
 		want = append(want, m[1])
 	}
-	got := regexp.MustCompile(`--no-install-recommends ([a-z0-9 -]+)`).FindStringSubmatch(stages[3])
+	got := regexp.MustCompile(`--no-install-recommends ([a-z0-9 -]+)`).FindStringSubmatch(stages[4])
 	if got == nil || len(want) < 4 {
 		t.Fatal("no list of packages")
 	}

@@ -100,27 +100,64 @@ func fdBacks(dev *os.File, image string) bool {
 	return unix.Stat(image, &st) == nil && info.Device == st.Dev && info.Inode == st.Ino
 }
 
-// backedBy lists the loop devices whose files are, or were, in the folder, by volume id.
+// backedBy lists the loop devices whose files are, or were, in the folder, by volume id. Files that exist are told by device
+// and inode: in a container that was started anew, the kernel gives the path of what the one before opened as it was there.
 func backedBy(folder string) (map[string][]int, error) {
+	images, err := imagesByInode(folder)
+	if err != nil {
+		return nil, err
+	}
 	paths, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
 	if err != nil {
 		return nil, err
 	}
 	out := map[string][]int{}
 	for _, path := range paths {
+		var n int
 		content, err := os.ReadFile(path)
-		if err != nil { // released meanwhile
+		if _, wrong := fmt.Sscanf(path, "/sys/block/loop%d/", &n); err != nil || wrong != nil { // released meanwhile
 			continue
 		}
 		file := strings.TrimSuffix(strings.TrimSpace(string(content)), " (deleted)")
 		id, isImage := strings.CutSuffix(filepath.Base(file), suffix)
-		var n int
-		if _, err := fmt.Sscanf(path, "/sys/block/loop%d/", &n); err != nil || filepath.Dir(file) != folder || !isImage {
-			continue
+		if filepath.Dir(file) != folder || !isImage {
+			id = images[backing(n)]
 		}
-		out[id] = append(out[id], n)
+		if id != "" {
+			out[id] = append(out[id], n)
+		}
 	}
 	return out, nil
+}
+
+// inode tells files apart, whatever mount they are seen through.
+type inode struct{ device, number uint64 }
+
+// imagesByInode maps the folder's files to volume ids.
+func imagesByInode(folder string) (map[inode]string, error) {
+	paths, err := filepath.Glob(filepath.Join(folder, "*"+suffix))
+	out := map[inode]string{}
+	for _, path := range paths {
+		var st unix.Stat_t
+		if unix.Stat(path, &st) == nil {
+			out[inode{st.Dev, st.Ino}] = strings.TrimSuffix(filepath.Base(path), suffix)
+		}
+	}
+	return out, err
+}
+
+// backing is the file behind loop device n; none if it is free.
+func backing(n int) inode {
+	dev, err := openLoop(n, os.O_RDONLY)
+	if err != nil {
+		return inode{}
+	}
+	defer func() { _ = dev.Close() }()
+	info, err := unix.IoctlLoopGetStatus64(int(dev.Fd()))
+	if err != nil {
+		return inode{}
+	}
+	return inode{info.Device, info.Inode}
 }
 
 func loopBytes(n int) (int64, error) {
@@ -191,7 +228,8 @@ func gone(ctx context.Context, n int, image string) bool {
 	return true
 }
 
-// keepLoop takes back the order to free the device at its last close.
+// keepLoop takes back the order to free the device at its last close. That it had to is storage.ErrBusy; nil means that the
+// device is free.
 func keepLoop(n int, image string) error {
 	dev, err := openLoop(n, os.O_RDWR)
 	if err != nil {

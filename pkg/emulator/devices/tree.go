@@ -99,7 +99,8 @@ func lockDir(dir string) (*os.File, error) {
 	return lock, nil
 }
 
-// recover finds the loop devices that an earlier process left and releases those that no instance shows.
+// recover finds the loop devices that an earlier process left and releases those that no instance shows and nobody uses.
+// A used one stays its volume's: a second device on the same file would be a second disk with the same bytes.
 func (t *Tree) recover() error {
 	found, err := backedBy(filepath.Join(t.dir, "images"))
 	if err != nil {
@@ -111,11 +112,19 @@ func (t *Tree) recover() error {
 	}
 	for id, numbers := range found {
 		for _, n := range numbers {
-			if _, taken := t.loops[id]; !taken && len(shown[id]) > 0 && backs(n, t.image(id)) {
+			_, taken := t.loops[id]
+			if !taken && len(shown[id]) > 0 && backs(n, t.image(id)) {
 				t.loops[id] = n
 				continue
 			}
-			if err := clearLoop(n, t.image(id)); err != nil {
+			err := clearLoop(n, t.image(id))
+			if err == nil && !taken {
+				err = keepLoop(n, t.image(id))
+			}
+			switch {
+			case errors.Is(err, storage.ErrBusy):
+				t.loops[id] = n
+			case err != nil:
 				return err
 			}
 		}

@@ -298,6 +298,26 @@ func TestTree_GoesOnAfterACrash(t *testing.T) {
 	}
 }
 
+// TestTree_TakesBackWhatIsUsed ends an emulator, as a container is ended, while a pod goes on with its disk.
+func TestTree_TakesBackWhatIsUsed(t *testing.T) {
+	tree := open(t)
+	dir := mountExt4(t, attached(t, tree, one, vol, 8*mib))
+	number := tree.loops[vol]
+	must(t, tree.Close())
+	must(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
+
+	tree = reopen(t, tree.dir)
+	must(t, tree.Attach(t.Context(), one, vol))
+	if tree.loops[vol] != number {
+		t.Errorf("the volume is on loop device %d, the file system on %d", tree.loops[vol], number)
+	}
+	must(t, unix.Unmount(dir, 0))
+	if !backs(number, tree.image(vol)) {
+		t.Error("the disk went with its file system")
+	}
+	must(t, tree.Detach(t.Context(), one, vol, false))
+}
+
 func TestTree_RebuildsAfterTheKernelForgot(t *testing.T) {
 	tree := open(t)
 	attached(t, tree, one, vol, 8*mib)

@@ -57,26 +57,39 @@ type Cluster struct {
 // Start starts everything inside the namespaces that [Within] made, with every image of paths.Images on each node,
 // and returns when all nodes are ready. Everything ends with the namespaces.
 func Start(ctx context.Context, paths Paths) (*Cluster, error) {
+	c := &Cluster{Paths: paths}
+	return c.start(ctx, c.startAWS)
+}
+
+// StartLaptop starts a cluster as a laptop has one: one node, of a name of its own, that is in no cloud.
+func StartLaptop(ctx context.Context, paths Paths) (*Cluster, error) {
+	c := &Cluster{Paths: paths}
+	return c.start(ctx, func(context.Context) error {
+		c.Nodes = []*Node{{Name: "laptop", Number: 1, Paths: paths}}
+		return nil
+	})
+}
+
+func (c *Cluster) start(ctx context.Context, machines func(context.Context) error) (*Cluster, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, startLimit, errors.New("the cluster did not start in time"))
 	defer cancel()
-	images, err := filepath.Glob(filepath.Join(paths.Images(), "*.tar"))
-	if err != nil || len(images) == 0 {
-		return nil, errors.Join(err, fmt.Errorf("no images in %s: make e2e makes them first", paths.Images()))
+	var err error
+	if c.images, err = filepath.Glob(filepath.Join(c.Paths.Images(), "*.tar")); err != nil || len(c.images) == 0 {
+		return nil, errors.Join(err, fmt.Errorf("no images in %s: make e2e makes them first", c.Paths.Images()))
 	}
-	c := &Cluster{Paths: paths, images: images}
 	for _, step := range []struct {
 		name string
 		do   func(context.Context) error
 	}{
 		{"network", c.network},
-		{"aws-emulator", c.startAWS},
+		{"machines", machines},
 		{"certificates", c.certificates},
 		{"nodes", c.startNodes},
 		{"control plane", c.startControlPlane},
 		{"nodes ready", c.nodesReady},
 	} {
 		if err := step.do(ctx); err != nil {
-			return nil, fmt.Errorf("%s: %w; logs are in %s", step.name, err, paths.run("logs"))
+			return nil, fmt.Errorf("%s: %w; logs are in %s", step.name, err, c.Paths.run("logs"))
 		}
 	}
 	return c, nil

@@ -23,7 +23,7 @@ const nodeVariable = "DISKBRIDGE_E2E_NODE"
 // and outlives its processes, as a machine's outlives a power cut.
 type Node struct {
 	Name   string // that of its EC2 instance
-	Zone   string
+	Zone   string // empty on a machine that is in no cloud
 	Number int
 	Paths  Paths
 
@@ -125,9 +125,8 @@ func (n *Node) boot(ctx context.Context, images []string) (*exec.Cmd, error) {
 	if err := n.load(ctx, images); err != nil {
 		return nil, err
 	}
-	return n.Paths.daemon(ctx, n.Name+"-kubelet", n.Paths.Kube+"/kubelet", "--config=/var/lib/e2e/kubelet.yaml",
-		"--kubeconfig="+n.Paths.run("pki", n.Name+".kubeconfig"), "--hostname-override="+n.Name, "--node-ip="+n.ip(),
-		"--node-labels=topology.kubernetes.io/region="+Region+",topology.kubernetes.io/zone="+n.Zone+",node.kubernetes.io/instance-type=m5.large")
+	return n.Paths.daemon(ctx, n.Name+"-kubelet", n.Paths.Kube+"/kubelet", append(n.labels(), "--config=/var/lib/e2e/kubelet.yaml",
+		"--kubeconfig="+n.Paths.run("pki", n.Name+".kubeconfig"), "--hostname-override="+n.Name, "--node-ip="+n.ip())...)
 }
 
 // nodeFolders are what nodes have of their own; the first is emptied by a power cut.

@@ -2,6 +2,23 @@ package cluster
 
 import "fmt"
 
+// inCloud is what an instance's kubelet is told beside; nothing on a machine that is in no cloud.
+func (n *Node) inCloud() string {
+	if n.Zone == "" {
+		return ""
+	}
+	return "providerID: aws:///" + n.Zone + "/" + n.Name + "\n" +
+		"registerWithTaints: [{key: ebs.csi.diskbridge.io/agent-not-ready, effect: NoExecute}]\n"
+}
+
+// labels are the flags that give the node the labels of an instance.
+func (n *Node) labels() []string {
+	if n.Zone == "" {
+		return nil
+	}
+	return []string{"--node-labels=topology.kubernetes.io/region=" + Region + ",topology.kubernetes.io/zone=" + n.Zone + ",node.kubernetes.io/instance-type=m5.large"}
+}
+
 // settings are the node's configuration files by path.
 func (n *Node) settings() map[string]string {
 	return map[string]string{
@@ -9,13 +26,11 @@ func (n *Node) settings() map[string]string {
 kind: KubeletConfiguration
 address: %[1]s
 healthzBindAddress: 127.0.0.1
-providerID: aws:///%[2]s/%[3]s
-registerWithTaints: [{key: ebs.csi.diskbridge.io/agent-not-ready, effect: NoExecute}]
-authentication: {anonymous: {enabled: false}, webhook: {enabled: false}, x509: {clientCAFile: %[4]s}}
+%[2]sauthentication: {anonymous: {enabled: false}, webhook: {enabled: false}, x509: {clientCAFile: %[3]s}}
 authorization: {mode: AlwaysAllow}
 containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
 cgroupDriver: cgroupfs
-cgroupRoot: %[5]s
+cgroupRoot: %[4]s
 failCgroupV1: false
 failSwapOn: false
 makeIPTablesUtilChains: false
@@ -25,7 +40,7 @@ imageGCHighThresholdPercent: 100
 imageMinimumGCAge: 24h
 nodeStatusUpdateFrequency: 2s
 syncFrequency: 10s
-`, n.ip(), n.Zone, n.Name, n.Paths.run("pki/ca.crt"), n.cgroup()),
+`, n.ip(), n.inCloud(), n.Paths.run("pki/ca.crt"), n.cgroup()),
 
 		// A missing CAP_SYS_RESOURCE, as in some sandboxes, keeps runc from lowering its OOM score.
 		"/var/lib/e2e/containerd.toml": `version = 3

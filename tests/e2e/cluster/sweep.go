@@ -109,12 +109,13 @@ func (p Paths) sweepLoops(context.Context) error {
 }
 
 // Loops are the loop devices that belong to this run: those behind volumes, and those that kubelets made of device nodes.
+// The kernel gives paths as the process saw them that set the device up, so that files are told by their inodes too.
 func (p Paths) Loops() ([]string, error) {
 	files, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
 	if err != nil {
 		return nil, err
 	}
-	nodes, err := p.deviceNodes()
+	disks, err := p.disks()
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +126,7 @@ func (p Paths) Loops() ([]string, error) {
 		if err != nil {
 			continue // freed meanwhile
 		}
-		if strings.HasPrefix(string(backing), p.Run+"/") || nodes[backingOf(device)] {
+		if strings.HasPrefix(string(backing), p.Run+"/") || disks[backingOf(device)] {
 			ours = append(ours, device)
 		}
 	}
@@ -135,17 +136,24 @@ func (p Paths) Loops() ([]string, error) {
 // inode tells files apart, whatever mount they are seen through.
 type inode struct{ device, number uint64 }
 
-// deviceNodes are the nodes of attached volumes.
-func (p Paths) deviceNodes() (map[inode]bool, error) {
-	nodes := map[inode]bool{}
-	files, err := filepath.Glob(filepath.Join(p.AWS(), "instances/*/dev/*"))
-	for _, file := range files {
-		var st unix.Stat_t
-		if unix.Lstat(file, &st) == nil {
-			nodes[inode{st.Dev, st.Ino}] = true
+// disks are the files behind volumes and the nodes of attached ones, of the emulator on the machine and of one in a pod.
+func (p Paths) disks() (map[inode]bool, error) {
+	found := map[inode]bool{}
+	for _, emulator := range []string{p.AWS(), p.run("*/var/lib/diskbridge-emulator")} {
+		for _, part := range []string{"instances/*/dev/*", "images/*"} {
+			files, err := filepath.Glob(filepath.Join(emulator, part))
+			if err != nil {
+				return nil, err
+			}
+			for _, file := range files {
+				var st unix.Stat_t
+				if unix.Lstat(file, &st) == nil {
+					found[inode{st.Dev, st.Ino}] = true
+				}
+			}
 		}
 	}
-	return nodes, err
+	return found, nil
 }
 
 // backingOf is what is behind a loop device; nothing if it is free.

@@ -15,10 +15,11 @@ import (
 	"strings"
 )
 
-// Controller and Node are the driver's images, with Tag, as the chart and the Dockerfile name them.
+// Controller, Node and Emulator are the project's images, with Tag, as the chart and the Dockerfile name them.
 const (
 	Controller = "ghcr.io/diskbridge/diskbridge-controller"
 	Node       = "ghcr.io/diskbridge/diskbridge-node"
+	Emulator   = "ghcr.io/diskbridge/diskbridge-emulator"
 	Tag        = "e2e"
 )
 
@@ -38,7 +39,7 @@ func sidecars() map[string]string {
 	}
 }
 
-// Driver are the driver's images from the binary in bin: what the Dockerfile makes, from this machine's Debian packages.
+// Driver are the project's images from the binaries in bin: what the Dockerfile makes, from this machine's Debian packages.
 func Driver(bin string) ([]Image, error) {
 	controller := Image{
 		Names: []string{Controller + ":" + Tag}, Entrypoint: []string{"/usr/local/bin/diskbridge-csi"}, User: "65532:65532",
@@ -58,7 +59,11 @@ func Driver(bin string) ([]Image, error) {
 		}
 		node.Programs[found] = found
 	}
-	return []Image{controller, node}, node.copy("/etc/mke2fs.conf")
+	emulator := Image{
+		Names: []string{Emulator + ":" + Tag}, Entrypoint: []string{"/usr/local/bin/aws-emulator"},
+		Programs: map[string]string{"/usr/local/bin/aws-emulator": filepath.Join(bin, "aws-emulator")},
+	}
+	return []Image{controller, node, emulator}, node.copy("/etc/mke2fs.conf")
 }
 
 // copy takes a file of this machine, if it has it.

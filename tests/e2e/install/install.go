@@ -2,6 +2,7 @@ package install
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"os"
@@ -28,6 +29,11 @@ const Driver = "ebs.csi.diskbridge.io"
 // limit bounds the installation; an idle machine needs a tenth of it.
 const limit = 4 * time.Minute
 
+// values are for nodes that are the instances of an emulator outside the cluster.
+//
+//go:embed values.yaml
+var values string
+
 // All installs everything and waits until each node can have volumes.
 func All(ctx context.Context, c *cluster.Cluster) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, errors.New("the driver was not ready in time"))
@@ -35,7 +41,12 @@ func All(ctx context.Context, c *cluster.Cluster) error {
 	if err := snapshots(ctx, c); err != nil {
 		return fmt.Errorf("snapshot controller: %w", err)
 	}
-	if err := chart(ctx, c); err != nil {
+	file := filepath.Join(c.Paths.Run, "values.yaml")
+	text := strings.NewReplacer("AWS_HERE", cluster.AWS, "FOLDER_HERE", c.Paths.AWS()).Replace(values)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		return err
+	}
+	if err := chart(ctx, c, file); err != nil {
 		return fmt.Errorf("chart: %w", err)
 	}
 	if _, err := c.Kubectl(ctx, "", "apply", "-f", filepath.Join(c.Paths.Root, "manifests/storageclass-ebs.yaml")); err != nil {
@@ -64,22 +75,29 @@ func snapshots(ctx context.Context, c *cluster.Cluster) error {
 	return err
 }
 
-// chart installs the chart as a user would, with the values for the emulator.
-func chart(ctx context.Context, c *cluster.Cluster) error {
-	dir := filepath.Join(c.Paths.Root, "deploy/charts/diskbridge")
-	overlay, err := os.ReadFile(filepath.Join(dir, "values-emulator.yaml"))
-	if err != nil {
-		return err
+// Laptop installs the driver with an emulator in the cluster, as the chart's own overlay does, and waits until all are ready.
+func Laptop(ctx context.Context, c *cluster.Cluster) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errors.New("the driver was not ready in time"))
+	defer cancel()
+	if err := snapshots(ctx, c); err != nil {
+		return fmt.Errorf("snapshot controller: %w", err)
 	}
-	// The overlay says where its own address and folder go.
-	text := strings.NewReplacer("http://10.77.0.1:4566", cluster.AWS, "/var/lib/diskbridge-emulator", c.Paths.AWS()).Replace(string(overlay))
-	values := filepath.Join(c.Paths.Run, "values.yaml")
-	if err := os.WriteFile(values, []byte(text), 0o600); err != nil {
-		return err
+	if err := chart(ctx, c, filepath.Join(c.Paths.Root, dir, "values-emulator.yaml")); err != nil {
+		return fmt.Errorf("chart: %w", err)
 	}
-	return c.Helm(ctx, "upgrade", "--install", Release, dir, "--namespace="+Namespace, "--values="+values,
-		"--set=controller.image.repository="+image.Controller+",controller.image.tag="+image.Tag,
-		"--set=node.image.repository="+image.Node+",node.image.tag="+image.Tag)
+	return cluster.Until(ctx, "driver on each node", func(ctx context.Context) error { return registered(ctx, c) })
+}
+
+// dir is the chart's.
+const dir = "deploy/charts/diskbridge"
+
+// chart installs the chart as a user would, with the images that we have.
+func chart(ctx context.Context, c *cluster.Cluster, values string) error {
+	args := []string{"upgrade", "--install", Release, filepath.Join(c.Paths.Root, dir), "--namespace=" + Namespace, "--values=" + values}
+	for component, repository := range map[string]string{"controller": image.Controller, "node": image.Node, "emulator": image.Emulator} {
+		args = append(args, "--set="+component+".image.repository="+repository+","+component+".image.tag="+image.Tag)
+	}
+	return c.Helm(ctx, args...)
 }
 
 // registered says which node's kubelet does not know the driver yet, or that the controller is not ready.

@@ -110,6 +110,10 @@ capabilities: { drop: [ALL] }
 - --v={{ .Values.logLevel }}
 {{- end }}
 
+{{/* The emulator's one instance, in its region's first zone. The id is what its default seed makes of the first one. */}}
+{{- define "diskbridge.emulatorInstance" -}}i-08ed2cfa715767a59{{- end }}
+{{- define "diskbridge.emulatorZone" -}}us-east-1a{{- end }}
+
 {{- define "diskbridge.probes" -}}
 # Metadata and Kubernetes may take their time to say where we are.
 startupProbe:
@@ -132,8 +136,17 @@ readinessProbe:
 env:
   - name: NODE_NAME
     valueFrom: { fieldRef: { fieldPath: spec.nodeName } }
-  {{- with .root.Values.region }}
+  {{- with ternary "" .root.Values.region .root.Values.emulator.enabled }}
   - { name: AWS_REGION, value: {{ . | quote }} }
+  {{- end }}
+  {{- if .root.Values.emulator.enabled }}
+  - { name: AWS_REGION, value: us-east-1 }
+  - { name: AWS_EC2_METADATA_DISABLED, value: "true" }
+  {{- if eq .component "controller" }}
+  - { name: AWS_ENDPOINT_URL, value: "http://127.0.0.1:{{ .root.Values.emulator.port }}" }
+  - { name: AWS_ACCESS_KEY_ID, value: test }
+  - { name: AWS_SECRET_ACCESS_KEY, value: test }
+  {{- end }}
   {{- end }}
   {{- with concat .root.Values.extraEnv (index .root.Values .component).extraEnv }}
   {{- toYaml . | nindent 2 }}

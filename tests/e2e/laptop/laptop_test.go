@@ -1,0 +1,104 @@
+// Package laptop is a user who tries the driver on a cluster of one node with no AWS at all, as the chart's emulator overlay
+// lets them. It knows kubectl and files on the node, and nothing of the driver's insides.
+package laptop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/diskbridge/diskbridge/tests/e2e/cluster"
+	"github.com/diskbridge/diskbridge/tests/e2e/install"
+)
+
+// patience bounds every wait; an idle machine needs a small part of it.
+const patience = 3 * time.Minute
+
+// here is the cluster; TestMain sets it.
+var here *cluster.Cluster
+
+func TestMain(m *testing.M) {
+	os.Exit(cluster.Within(func(paths cluster.Paths) int {
+		ctx := context.Background()
+		c, err := cluster.StartLaptop(ctx, paths)
+		if err == nil {
+			here = c
+			err = install.Laptop(ctx, c)
+		}
+		code := 1
+		if err == nil {
+			code = m.Run()
+		} else {
+			fmt.Fprintln(os.Stderr, "laptop:", err)
+		}
+		if code != 0 && c != nil {
+			c.Dump(ctx)
+		}
+		return code
+	}))
+}
+
+// user types commands; what fails ends the test.
+type user struct{ *testing.T }
+
+func (u user) kubectl(args ...string) string {
+	u.Helper()
+	out, err := here.Kubectl(u.Context(), "", args...)
+	if err != nil {
+		u.Fatal(err)
+	}
+	return strings.TrimSpace(out)
+}
+
+func (u user) eventually(what string, ask func(context.Context) error) {
+	u.Helper()
+	ctx, cancel := context.WithTimeout(u.Context(), patience)
+	defer cancel()
+	if err := cluster.Until(ctx, what, ask); err != nil {
+		u.Fatal(err)
+	}
+}
+
+// TestEmulatorOverlay applies the examples, replaces every pod of the driver and the emulator, and cleans up.
+func TestEmulatorOverlay(t *testing.T) {
+	u := user{t}
+	manifests := here.Paths.Root + "/manifests/"
+	u.kubectl("apply", "-f", manifests+"storageclass-ebs.yaml", "-f", manifests+"pod-ebs.yaml")
+	u.kubectl("wait", "pod/writer", "--for=condition=Ready", "--timeout="+patience.String())
+	if node := u.kubectl("get", "pod", "writer", "-o", "jsonpath={.spec.nodeName}{.spec.providerID}"); node != "laptop" {
+		t.Errorf("the pod is on %q", node)
+	}
+	u.kubectl("exec", "writer", "--", "sh", "-c", "echo kept >/data/word && sync")
+	u.kubectl("delete", "pods", "-n", install.Namespace, "-l", "app.kubernetes.io/instance="+install.Release)
+	for _, workload := range []string{"deployment/diskbridge-emulator", "deployment/diskbridge-controller", "daemonset/diskbridge-node"} {
+		u.kubectl("rollout", "status", "-n", install.Namespace, workload, "--timeout="+patience.String())
+	}
+	u.kubectl("exec", "writer", "--", "sh", "-c", "echo more >>/data/word && sync")
+
+	u.kubectl("delete", "pod", "writer", "--grace-period=1")
+	u.kubectl("apply", "-f", manifests+"pod-ebs.yaml")
+	u.kubectl("wait", "pod/writer", "--for=condition=Ready", "--timeout="+patience.String())
+	if got := u.kubectl("exec", "writer", "--", "cat", "/data/word"); got != "kept\nmore" {
+		t.Errorf("the volume has %q", got)
+	}
+	if devices, err := here.Paths.Loops(); err != nil || len(devices) != 1 {
+		t.Errorf("the volume is on %v (%v)", devices, err)
+	}
+	u.kubectl("delete", "-f", manifests+"pod-ebs.yaml", "--grace-period=1")
+	u.eventually("nothing is left of the volume", func(context.Context) error {
+		files, err := filepath.Glob(filepath.Join(here.Paths.Run, "laptop/var/lib/diskbridge-emulator/images/*"))
+		devices, wrong := here.Paths.Loops()
+		if err = errors.Join(err, wrong); err == nil && len(files)+len(devices) > 0 {
+			err = fmt.Errorf("there are %v, %v", files, devices)
+		}
+		return err
+	})
+	if err := here.Helm(t.Context(), "uninstall", install.Release, "--namespace="+install.Namespace, "--wait"); err != nil {
+		t.Error(err)
+	}
+}
