@@ -24,7 +24,7 @@ ENTRYPOINT ["/usr/local/bin/aws-emulator"]
 # The node mounts into the host's mount namespace, so it is root and has the tools for that, no others.
 FROM debian:bookworm-slim AS node
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends mount util-linux e2fsprogs xfsprogs btrfs-progs fdisk nfs-common ca-certificates \
+    && apt-get install -y --no-install-recommends mount util-linux e2fsprogs xfsprogs btrfs-progs fdisk nfs-common s3fs ca-certificates \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /src/bin/diskbridge-csi /usr/local/bin/diskbridge-csi
 ENTRYPOINT ["/usr/local/bin/diskbridge-csi"]

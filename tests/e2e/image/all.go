@@ -29,7 +29,11 @@ const SnapshotController = "v8.6.0"
 // tools are the programs that the node plugin starts, with those that these start.
 var tools = []string{
 	"mount", "umount", "blkid", "blockdev", "sfdisk", "mkfs.ext4", "e2fsck", "resize2fs", "mkfs.xfs", "mkfs.btrfs", "btrfstune",
+	"mount.nfs4", "s3fs",
 }
+
+// settings are what the tools read: mount.nfs4 its transports, s3fs the types of files.
+var settings = []string{"/etc/mke2fs.conf", "/etc/netconfig", "/etc/protocols", "/etc/mime.types"}
 
 // sidecars are the containers beside the driver, with their versions.
 func sidecars() map[string]string {
@@ -51,7 +55,8 @@ func Driver(bin string) ([]Image, error) {
 	}
 	node := controller
 	node.Names, node.User = []string{Node + ":" + Tag}, ""
-	node.Programs, node.Files = maps.Clone(controller.Programs), map[string]string{}
+	node.Programs, node.Files = maps.Clone(controller.Programs), maps.Clone(controller.Files)
+	maps.Copy(node.Files, users())
 	for _, tool := range tools {
 		found, err := look(tool)
 		if err != nil {
@@ -59,11 +64,16 @@ func Driver(bin string) ([]Image, error) {
 		}
 		node.Programs[found] = found
 	}
+	for _, file := range settings {
+		if err := node.copy(file); err != nil {
+			return nil, err
+		}
+	}
 	emulator := Image{
 		Names: []string{Emulator + ":" + Tag}, Entrypoint: []string{"/usr/local/bin/aws-emulator"},
 		Programs: map[string]string{"/usr/local/bin/aws-emulator": filepath.Join(bin, "aws-emulator")},
 	}
-	return []Image{controller, node, emulator}, node.copy("/etc/mke2fs.conf")
+	return []Image{controller, node, emulator}, nil
 }
 
 // copy takes a file of this machine, if it has it.
@@ -137,10 +147,7 @@ func busybox(ctx context.Context) (Image, error) {
 			"registry.k8s.io/e2e-test-images/glibc-dns-testing:2.0.0", "registry.k8s.io/e2e-test-images/nginx:1.15-4",
 		},
 		Programs: map[string]string{"/bin/busybox": program, "/bin/dd": dd, "/bin/sh": sh}, Links: map[string]string{},
-		Files: map[string]string{
-			"/etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
-			"/etc/group":  "root:x:0:\nnogroup:x:65534:\n",
-		},
+		Files: users(),
 	}
 	for applet := range strings.FieldsSeq(string(applets)) {
 		if image.Programs["/bin/"+applet] == "" {
@@ -148,6 +155,14 @@ func busybox(ctx context.Context) (Image, error) {
 		}
 	}
 	return image, nil
+}
+
+// users are those that every Debian knows.
+func users() map[string]string {
+	return map[string]string{
+		"/etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+		"/etc/group":  "root:x:0:\nnogroup:x:65534:\n",
+	}
 }
 
 // Make writes into dir what images are missing or made from other programs than now, and returns all their archives.

@@ -19,36 +19,43 @@ import (
 // patience bounds every wait; an idle machine needs a small part of it.
 const patience = 3 * time.Minute
 
-// here is the cluster; TestMain sets it.
-var here *cluster.Cluster
+// machine is where the cluster lives; TestMain sets it.
+var machine cluster.Paths
 
 func TestMain(m *testing.M) {
 	os.Exit(cluster.Within(func(paths cluster.Paths) int {
-		ctx := context.Background()
-		c, err := cluster.StartLaptop(ctx, paths)
-		if err == nil {
-			here = c
-			err = install.Laptop(ctx, c)
-		}
-		code := 1
-		if err == nil {
-			code = m.Run()
-		} else {
-			fmt.Fprintln(os.Stderr, "laptop:", err)
-		}
-		if code != 0 && c != nil {
-			c.Dump(ctx)
-		}
-		return code
+		machine = paths
+		return m.Run()
 	}))
 }
 
+// laptop is a new cluster with the driver and the emulator.
+func laptop(t *testing.T) user {
+	t.Helper()
+	c, err := cluster.StartLaptop(t.Context(), machine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			c.Dump(context.Background())
+		}
+	})
+	if err := install.Laptop(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	return user{t, c}
+}
+
 // user types commands; what fails ends the test.
-type user struct{ *testing.T }
+type user struct {
+	*testing.T
+	here *cluster.Cluster
+}
 
 func (u user) kubectl(args ...string) string {
 	u.Helper()
-	out, err := here.Kubectl(u.Context(), "", args...)
+	out, err := u.here.Kubectl(u.Context(), "", args...)
 	if err != nil {
 		u.Fatal(err)
 	}
@@ -66,8 +73,8 @@ func (u user) eventually(what string, ask func(context.Context) error) {
 
 // TestEmulatorOverlay applies the examples, replaces every pod of the driver and the emulator, and cleans up.
 func TestEmulatorOverlay(t *testing.T) {
-	u := user{t}
-	manifests := here.Paths.Root + "/manifests/"
+	u := laptop(t)
+	manifests := u.here.Paths.Root + "/manifests/"
 	u.kubectl("apply", "-f", manifests+"storageclass-ebs.yaml", "-f", manifests+"pod-ebs.yaml")
 	u.kubectl("wait", "pod/writer", "--for=condition=Ready", "--timeout="+patience.String())
 	if node := u.kubectl("get", "pod", "writer", "-o", "jsonpath={.spec.nodeName}{.spec.providerID}"); node != "laptop" {
@@ -86,19 +93,19 @@ func TestEmulatorOverlay(t *testing.T) {
 	if got := u.kubectl("exec", "writer", "--", "cat", "/data/word"); got != "kept\nmore" {
 		t.Errorf("the volume has %q", got)
 	}
-	if devices, err := here.Paths.Loops(); err != nil || len(devices) != 1 {
+	if devices, err := u.here.Paths.Loops(); err != nil || len(devices) != 1 {
 		t.Errorf("the volume is on %v (%v)", devices, err)
 	}
 	u.kubectl("delete", "-f", manifests+"pod-ebs.yaml", "--grace-period=1")
 	u.eventually("nothing is left of the volume", func(context.Context) error {
-		files, err := filepath.Glob(filepath.Join(here.Paths.Run, "laptop/var/lib/diskbridge-emulator/images/*"))
-		devices, wrong := here.Paths.Loops()
+		files, err := filepath.Glob(filepath.Join(u.here.Paths.Run, "laptop/var/lib/diskbridge-emulator/images/*"))
+		devices, wrong := u.here.Paths.Loops()
 		if err = errors.Join(err, wrong); err == nil && len(files)+len(devices) > 0 {
 			err = fmt.Errorf("there are %v, %v", files, devices)
 		}
 		return err
 	})
-	if err := here.Helm(t.Context(), "uninstall", install.Release, "--namespace="+install.Namespace, "--wait"); err != nil {
+	if err := u.here.Helm(t.Context(), "uninstall", install.Release, "--namespace="+install.Namespace, "--wait"); err != nil {
 		t.Error(err)
 	}
 }

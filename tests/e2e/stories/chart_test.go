@@ -42,6 +42,18 @@ func TestStartupTaint(t *testing.T) {
 	})
 }
 
+// TestNodeImage starts the tools of backends that need a kernel or a server which this cluster does not have.
+func TestNodeImage(t *testing.T) {
+	t.Parallel()
+	s := tell(t)
+	for tool, says := range map[string]string{"mount.nfs4 -V": "nfs-utils", "s3fs --version": "Amazon Simple Storage Service"} {
+		args := append([]string{"-n", install.Namespace, "exec", "daemonset/" + install.Release + "-node", "-c", "driver", "--"}, strings.Fields(tool)...)
+		if out := s.kubectl(args...); !strings.Contains(out, says) {
+			s.Errorf("%s says %q, want %q", tool, out, says)
+		}
+	}
+}
+
 // TestNodePolicy tries with the node plugin's rights what a stolen token could try.
 func TestNodePolicy(t *testing.T) {
 	t.Parallel()
