@@ -30,7 +30,7 @@ func TestChart_Lints(t *testing.T) {
 }
 
 func TestChart_RefusesWhatItDoesNotKnow(t *testing.T) {
-	for _, set := range []string{"colour=red", "controller.replica=3", "backends={floppy}", "logLevel=loud", "storageClasses[0].name=x", "tags.a=1\\,b", "kubeletDir=var"} {
+	for _, set := range []string{"colour=red", "controller.replica=3", "backends={floppy}", "logLevel=loud", "storageClasses[0].name=x", "tags.a=1\\,b", "kubeletDir=var", "s3.profiles.minio.region=x"} {
 		if _, problems, err := helm(t, "template", ".", "--set", set); err == nil || !strings.Contains(problems, "schema") {
 			t.Errorf("--set %s: %v\n%s", set, err, problems)
 		}

@@ -71,10 +71,7 @@ func TestNode_MountsForOthers(t *testing.T) {
 			t.Errorf("no %s in %v", arg, c.Args)
 		}
 	}
-	mounts := map[string]corev1.VolumeMount{}
-	for _, m := range c.VolumeMounts {
-		mounts[m.MountPath] = m
-	}
+	mounts := mountsOf(c)
 	if m := mounts[kubelet]; m.MountPropagation == nil || *m.MountPropagation != corev1.MountPropagationBidirectional {
 		t.Errorf("kubelet's folder is mounted as %+v", m)
 	}
@@ -96,17 +93,11 @@ func TestDriver_KnowsItsFlags(t *testing.T) {
 		"controller": r.deployments["diskbridge-controller"].Spec.Template.Spec,
 		"node":       r.daemonSets["diskbridge-node"].Spec.Template.Spec,
 	} {
-		help := help(t, "diskbridge-csi", mode, "--help")
 		c := container(t, pod, "driver")
 		if c.Args[0] != mode {
 			t.Errorf("the first argument is %q", c.Args[0])
 		}
-		for _, arg := range c.Args[1:] {
-			name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
-			if !regexp.MustCompile(`(?m)^\s*-` + name + `\b`).MatchString(help) {
-				t.Errorf("diskbridge-csi %s has no flag --%s", mode, name)
-			}
-		}
+		knows(t, c)
 		for _, path := range []string{c.LivenessProbe.HTTPGet.Path, c.ReadinessProbe.HTTPGet.Path} {
 			if path != "/healthz" && path != "/readyz" {
 				t.Errorf("nobody answers at %s", path)
@@ -231,9 +222,9 @@ func TestEmulator_NeedsNoAWS(t *testing.T) {
 	r := render(t, "emulator: { port: 4999 }", "--values=values-emulator.yaml")
 	pod := r.deployments["diskbridge-emulator"].Spec.Template.Spec
 	aws := container(t, pod, "aws")
-	help := help(t, "aws-emulator", "--help")
+	text := help(t, "aws-emulator", "--help")
 	for _, arg := range aws.Args {
-		if name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "="); !regexp.MustCompile(`(?m)^\s*-` + name + `\b`).MatchString(help) {
+		if name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "="); !regexp.MustCompile(`(?m)^\s*-` + name + `\b`).MatchString(text) {
 			t.Errorf("aws-emulator has no flag --%s", name)
 		}
 	}

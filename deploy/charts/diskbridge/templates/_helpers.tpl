@@ -25,6 +25,11 @@ s3: { driver: s3.csi.diskbridge.io, attachRequired: false, fsGroupPolicy: None, 
 {{- end }}
 {{- end }}
 
+{{/* Not empty where some kind needs what outlives the node plugin. */}}
+{{- define "diskbridge.mounter" -}}
+{{- if and .Values.mounter.enabled (or (has "efs" .Values.backends) (has "s3" .Values.backends)) -}}yes{{- end -}}
+{{- end }}
+
 {{/* The driver name of a kind: dict "root" $ "kind" KIND. */}}
 {{- define "diskbridge.driver" -}}
 {{- $kind := index (include "diskbridge.kinds" . | fromYaml) .kind -}}
@@ -88,6 +93,19 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end -}}
 {{- end }}
 
+{{/* Where nodes of ours can be. */}}
+{{- define "diskbridge.nodeAffinity" -}}
+{{- with .Values.node.affinity -}}
+{{- toYaml . }}
+{{- else -}}
+nodeAffinity:
+  requiredDuringSchedulingIgnoredDuringExecution:
+    nodeSelectorTerms:
+      - matchExpressions:
+          - { key: eks.amazonaws.com/compute-type, operator: NotIn, values: [fargate, hybrid, auto] }
+{{- end }}
+{{- end }}
+
 {{/* What no container of ours needs. */}}
 {{- define "diskbridge.confined" -}}
 allowPrivilegeEscalation: false
@@ -105,6 +123,9 @@ capabilities: { drop: [ALL] }
 {{- end }}
 {{- with .Values.clusterID }}
 - {{ printf "--cluster-id=%s" . | quote }}
+{{- end }}
+{{- if .Values.s3.profiles }}
+- --s3-profiles=/etc/diskbridge/s3/profiles.yaml
 {{- end }}
 - --node-name=$(NODE_NAME)
 - --v={{ .Values.logLevel }}
@@ -142,7 +163,7 @@ env:
   {{- if .root.Values.emulator.enabled }}
   - { name: AWS_REGION, value: us-east-1 }
   - { name: AWS_EC2_METADATA_DISABLED, value: "true" }
-  {{- if eq .component "controller" }}
+  {{- if ne .component "node" }}
   - { name: AWS_ENDPOINT_URL, value: "http://127.0.0.1:{{ .root.Values.emulator.port }}" }
   - { name: AWS_ACCESS_KEY_ID, value: test }
   - { name: AWS_SECRET_ACCESS_KEY, value: test }
