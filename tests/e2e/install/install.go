@@ -52,7 +52,7 @@ func All(ctx context.Context, c *cluster.Cluster) error {
 	if _, err := c.Kubectl(ctx, "", "apply", "-f", filepath.Join(c.Paths.Root, "manifests/storageclass-ebs.yaml")); err != nil {
 		return err
 	}
-	return cluster.Until(ctx, "driver on each node", func(ctx context.Context) error { return registered(ctx, c) })
+	return cluster.Until(ctx, "driver on each node", func(ctx context.Context) error { return registered(ctx, c, 2) })
 }
 
 var controllerImage = regexp.MustCompile(`sig-storage/snapshot-controller:v\S+`)
@@ -85,7 +85,7 @@ func Laptop(ctx context.Context, c *cluster.Cluster) error {
 	if err := chart(ctx, c, filepath.Join(c.Paths.Root, dir, "values-emulator.yaml")); err != nil {
 		return fmt.Errorf("chart: %w", err)
 	}
-	return cluster.Until(ctx, "driver on each node", func(ctx context.Context) error { return registered(ctx, c) })
+	return cluster.Until(ctx, "driver on each node", func(ctx context.Context) error { return registered(ctx, c, 1) })
 }
 
 // dir is the chart's.
@@ -100,15 +100,15 @@ func chart(ctx context.Context, c *cluster.Cluster, values string) error {
 	return c.Helm(ctx, args...)
 }
 
-// registered says which node's kubelet does not know the driver yet, or that the controller is not ready.
-func registered(ctx context.Context, c *cluster.Cluster) error {
+// registered says which node's kubelet does not know all drivers yet, or that the controller is not ready.
+func registered(ctx context.Context, c *cluster.Cluster, drivers int) error {
 	for _, n := range c.Nodes {
 		node, err := c.Client.StorageV1().CSINodes().Get(ctx, n.Name, metav1.GetOptions{})
 		if err != nil {
 			return err
 		}
-		if len(node.Spec.Drivers) == 0 {
-			return fmt.Errorf("node %s does not have the driver", n.Name)
+		if len(node.Spec.Drivers) < drivers {
+			return fmt.Errorf("node %s has %d of %d drivers", n.Name, len(node.Spec.Drivers), drivers)
 		}
 	}
 	d, err := c.Client.AppsV1().Deployments(Namespace).Get(ctx, Release+"-controller", metav1.GetOptions{})

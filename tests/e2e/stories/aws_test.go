@@ -3,6 +3,7 @@ package stories
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -63,8 +64,15 @@ func inAWS(ctx context.Context, namespace string) (disks []disk, snapshots []str
 
 func nothingLeft(ctx context.Context, namespace string) error {
 	disks, snapshots, err := inAWS(ctx, namespace)
-	if err == nil && len(disks)+len(snapshots) > 0 {
-		err = fmt.Errorf("volumes %v, snapshots %v", disks, snapshots)
+	if err != nil {
+		return err
+	}
+	files, err := fileSystems(ctx)
+	maps.DeleteFunc(files, func(_ string, f fileSystem) bool {
+		return namespace != "" && f.Tags["kubernetes.io/created-for/pvc/namespace"] != namespace
+	})
+	if err == nil && len(disks)+len(snapshots)+len(files) > 0 {
+		err = fmt.Errorf("volumes %v, snapshots %v, file systems %v", disks, snapshots, files)
 	}
 	return err
 }

@@ -66,8 +66,10 @@ volumeBindingMode: WaitForFirstConsumer`, claim("old", "10Gi", "storageClassName
 
 // TestManifests_Complete fails for an example that no story applies.
 func TestManifests_Complete(t *testing.T) {
-	files, err := filepath.Glob(here.Paths.Root + "/manifests/*-ebs.yaml")
-	if err != nil || len(files) != 6 {
-		t.Errorf("%v, %v: apply a new example in a story, and count it here", files, err)
+	for kind, applied := range map[string]int{"ebs": 6, "efs": 3} {
+		files, err := filepath.Glob(here.Paths.Root + "/manifests/*-" + kind + ".yaml")
+		if err != nil || len(files) != applied {
+			t.Errorf("%v, %v: apply a new example in a story, and count it here", files, err)
+		}
 	}
 }
