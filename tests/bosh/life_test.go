@@ -182,45 +182,6 @@ func TestDynamicDisks(t *testing.T) {
 	harness.RequireEmpty(t, s.emulator)
 }
 
-// TestAgent_Destroys proves that the double destroys what the real agent does, and that attach_disk is the guard.
-func TestAgent_Destroys(t *testing.T) {
-	needRoot(t)
-	s := newSite(t)
-	ctx, d := t.Context(), s.director(s.ours)
-	vm := s.vm(d, 0)
-	s.must(d.CreateDisk(ctx, vm, 1024, map[string]any{}))
-	a := vm.Agent.(*agent.Agent)
-	s.must(a.UnmountDisk(ctx, vm.Disk))
-	device, err := filepath.EvalSymlinks(filepath.Join(a.DeviceRoot, "disk/by-id/nvme-Amazon_Elastic_Block_Store_"+strings.ReplaceAll(vm.Disk, "-", "")))
-	s.must(err)
-	for _, tc := range []struct {
-		name    string
-		make    []string
-		refused string // part of the agent's error; empty: it destroys without a word
-	}{
-		{"ext4 on the whole disk", []string{"sh", "-c", "wipefs -qa $0p1 $0; partx -d $0 2>/dev/null; mke2fs -qF $0"}, ""},
-		{"xfs on the whole disk", []string{"sh", "-c", "wipefs -qa $0p1 $0; partx -d $0 2>/dev/null; mkfs.xfs -qf $0"}, ""},
-		{"two partitions", []string{"sh", "-c", "wipefs -qa $0p1 $0; partx -d $0 2>/dev/null; parted -s $0 mklabel gpt mkpart a 1MiB 100MiB mkpart b 100MiB 100%"}, "many partitions are not supported"},
-		{"a partition of BOSH's without a file system", []string{"sh", "-c", "wipefs -qa $0p1 $0; partx -d $0 2>/dev/null; parted -s $0 mklabel gpt mkpart bosh-partition-0 1MiB 100%"}, "No partitioning is allowed"},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			shell(ctx, t, append(tc.make, device)...)
-			err := a.Adjust(ctx, device)
-			if tc.refused == "" && err != nil || tc.refused != "" && (err == nil || !strings.Contains(err.Error(), tc.refused)) {
-				t.Errorf("the agent: %v, want %q", err, tc.refused)
-			}
-			table := shell(ctx, t, "sfdisk", "--dump", device)
-			if tc.refused == "" && !strings.Contains(table, `name="bosh-partition-0"`) {
-				t.Errorf("nothing was destroyed:\n%s", table)
-			}
-		})
-	}
-	s.must(d.Detach(ctx, vm, vm.Disk))
-	_, err = d.Call(ctx, "delete_disk", vm.Disk)
-	s.must(err)
-	harness.RequireEmpty(t, s.emulator)
-}
-
 // TestDirector_NothingStrandsADisk: whatever a change of a disk ends with, the disk is attached again or the next deploy
 // attaches it.
 func TestDirector_NothingStrandsADisk(t *testing.T) {

@@ -137,7 +137,7 @@ func (s *site) newAgent(cid, fs string) (*agent.Agent, error) {
 	for _, i := range all {
 		if i.ID == cid {
 			s.agents++
-			a := &agent.Agent{DeviceRoot: i.DeviceRoot, Dir: filepath.Join(s.dir, fmt.Sprint("vcap", s.agents)), FS: fs}
+			a := &agent.Agent{DeviceRoot: i.DeviceRoot, Dir: filepath.Join(s.dir, fmt.Sprint("vcap", s.agents)), FS: fs, Partitioner: "parted"}
 			s.t.Cleanup(a.Lost)
 			return a, os.MkdirAll(a.Dir, 0o700)
 		}

@@ -18,9 +18,13 @@ type Agent struct {
 	DeviceRoot string // what the VM sees as /dev
 	Dir        string // what the VM sees as /var/vcap
 	FS         string // persistent_disk_fs: ext4 (also if empty) or xfs
+	// Partitioner is agent.json's PartitionerType: parted, as today's stemcells have it, or empty, as old ones.
+	Partitioner string
+	// NoGrowth makes every resize2fs fail, as a kernel does that refuses it.
+	NoGrowth bool
 
-	hints   map[string]string
-	mounted map[string]string // cid → mount point
+	hints  map[string]string
+	points map[string]string // mount point → partition
 }
 
 // Store is where the persistent disk is mounted.
@@ -31,7 +35,7 @@ func (a *Agent) migration() string { return filepath.Join(a.Dir, "store_migratio
 // AddPersistentDisk keeps the hint.
 func (a *Agent) AddPersistentDisk(cid, hint string) error {
 	if a.hints == nil {
-		a.hints, a.mounted = map[string]string{}, map[string]string{}
+		a.hints = map[string]string{}
 	}
 	a.hints[cid] = hint
 	return nil
@@ -40,17 +44,51 @@ func (a *Agent) AddPersistentDisk(cid, hint string) error {
 // RemovePersistentDisk forgets the hint.
 func (a *Agent) RemovePersistentDisk(cid string) error { delete(a.hints, cid); return nil }
 
-// ListDisk lists what is mounted.
+// ListDisk lists the disks that are mounted.
 func (a *Agent) ListDisk() []string {
 	var list []string
-	for cid := range a.mounted {
-		list = append(list, cid)
+	for cid := range a.hints {
+		if device, err := a.look(cid); err == nil && a.pointOf(device+"p1") != "" {
+			list = append(list, cid)
+		}
 	}
 	return list
 }
 
-// device resolves a hint as the mapped resolver does: within 30 s, links followed.
-func (a *Agent) device(ctx context.Context, cid string) (string, error) {
+// pointOf is where a partition is mounted, or "".
+func (a *Agent) pointOf(part string) string {
+	for point, is := range a.points {
+		if is == part {
+			return point
+		}
+	}
+	return ""
+}
+
+func (a *Agent) mount(ctx context.Context, part, point string) error {
+	if err := os.MkdirAll(point, 0o700); err != nil {
+		return err
+	}
+	if _, err := a.run(ctx, "", "mount", part, point); err != nil {
+		return err
+	}
+	if a.points == nil {
+		a.points = map[string]string{}
+	}
+	a.points[point] = part
+	return nil
+}
+
+func (a *Agent) unmount(ctx context.Context, point string) error {
+	if _, err := a.run(ctx, "", "umount", point); err != nil {
+		return err
+	}
+	delete(a.points, point)
+	return nil
+}
+
+// path is where a disk's hint says that the disk is.
+func (a *Agent) path(cid string) (string, error) {
 	hint, ok := a.hints[cid]
 	if !ok {
 		return "", fmt.Errorf("disk %s was not added", cid)
@@ -59,7 +97,25 @@ func (a *Agent) device(ctx context.Context, cid string) (string, error) {
 	if !below {
 		return "", fmt.Errorf("hint %q is no device", hint)
 	}
-	return a.wait(ctx, filepath.Join(a.DeviceRoot, path))
+	return filepath.Join(a.DeviceRoot, path), nil
+}
+
+// look resolves a hint without waiting for the device.
+func (a *Agent) look(cid string) (string, error) {
+	path, err := a.path(cid)
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(path)
+}
+
+// device resolves a hint as the mapped resolver does: within 30 s, links followed.
+func (a *Agent) device(ctx context.Context, cid string) (string, error) {
+	path, err := a.path(cid)
+	if err != nil {
+		return "", err
+	}
+	return a.wait(ctx, path)
 }
 
 // wait waits until a device's node is there and leads to the device that there is now.
@@ -93,11 +149,8 @@ func (a *Agent) first(ctx context.Context, device string) (string, error) {
 }
 
 // MountDisk partitions and formats where the agent does, and mounts partition 1 at the store, or where it will be
-// migrated from there.
+// migrated from there. What is at the store already, by a growth that failed too, is mounted.
 func (a *Agent) MountDisk(ctx context.Context, cid string) error {
-	if _, done := a.mounted[cid]; done {
-		return nil
-	}
 	device, err := a.device(ctx, cid)
 	if err != nil {
 		return err
@@ -105,51 +158,38 @@ func (a *Agent) MountDisk(ctx context.Context, cid string) error {
 	if err := a.Adjust(ctx, device); err != nil {
 		return err
 	}
-	point := a.Store()
-	for _, used := range a.mounted {
-		if used == point {
-			point = a.migration()
-		}
-	}
-	if err := os.MkdirAll(point, 0o700); err != nil {
-		return err
-	}
 	part, err := a.first(ctx, device)
 	if err != nil {
 		return err
 	}
-	if _, err := a.run(ctx, "", "mount", part, point); err != nil {
-		return err
+	point := a.Store()
+	switch a.points[point] {
+	case part:
+		return nil
+	case "":
+	default:
+		point = a.migration()
 	}
-	a.mounted[cid] = point
-	return nil
+	return a.mount(ctx, part, point)
 }
 
-// UnmountDisk really unmounts.
+// UnmountDisk really unmounts. A device that is gone is not mounted.
 func (a *Agent) UnmountDisk(ctx context.Context, cid string) error {
-	point, ok := a.mounted[cid]
-	if !ok {
-		return nil
+	device, err := a.look(cid)
+	if err != nil {
+		return nil //nolint:nilerr // the agent waits for it, and then ignores it
 	}
-	if _, err := a.run(ctx, "", "umount", point); err != nil {
-		return err
+	if point := a.pointOf(device + "p1"); point != "" {
+		return a.unmount(ctx, point)
 	}
-	delete(a.mounted, cid)
 	return nil
 }
 
 // MigrateDisk copies the store, read-only, to the migration target, and mounts that as the store.
 func (a *Agent) MigrateDisk(ctx context.Context) error {
-	var from, to string
-	for cid, point := range a.mounted {
-		if point == a.Store() {
-			from = cid
-		} else {
-			to = cid
-		}
-	}
-	if from == "" || to == "" {
-		return fmt.Errorf("nothing to migrate: mounted are %v", a.mounted)
+	part := a.points[a.migration()]
+	if a.points[a.Store()] == "" || part == "" {
+		return fmt.Errorf("nothing to migrate: mounted are %v", a.points)
 	}
 	if _, err := a.run(ctx, "", "mount", "-o", "remount,ro", a.Store()); err != nil {
 		return err
@@ -157,12 +197,12 @@ func (a *Agent) MigrateDisk(ctx context.Context) error {
 	if _, err := a.run(ctx, "", "sh", "-c", `(tar -C "$0" --xattrs --sparse -cf - .) | (tar -C "$1" --xattrs --sparse -xpf -)`, a.Store(), a.migration()); err != nil {
 		return err
 	}
-	for _, cid := range []string{from, to} {
-		if err := a.UnmountDisk(ctx, cid); err != nil {
+	for _, point := range []string{a.Store(), a.migration()} {
+		if err := a.unmount(ctx, point); err != nil {
 			return err
 		}
 	}
-	return a.MountDisk(ctx, to)
+	return a.mount(ctx, part, a.Store())
 }
 
 // AddDynamicDisk only makes a link to the resolved device.
@@ -195,9 +235,9 @@ func (a *Agent) RemoveDynamicDisk(cid string) error { return os.Remove(a.Dynamic
 
 // Lost unmounts all as the end of the VM does, whatever is open.
 func (a *Agent) Lost() {
-	for cid, point := range a.mounted {
+	for point := range a.points {
 		_ = unix.Unmount(point, unix.MNT_DETACH) // the VM is gone
-		delete(a.mounted, cid)
+		delete(a.points, point)
 	}
 }
 

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -24,32 +22,62 @@ type part struct {
 	fs, name string
 }
 
-// Adjust does to a disk what AdjustPersistentDiskPartitioning and Format do, which destroys what has no partition table.
+// known reports whether parted sees a file system that the agent keeps.
+func (p part) known() bool { return p.fs == "ext4" || p.fs == "xfs" }
+
+// Adjust does to a disk what AdjustPersistentDiskPartitioning and Format do, which destroys what has no partition table:
+// parted is asked for the partitions first, whichever partitioner writes them.
 func (a *Agent) Adjust(ctx context.Context, device string) error {
 	t, err := a.table(ctx, device)
 	if err != nil {
 		return err
 	}
 	if len(t.parts) > 1 {
-		return errors.New("many partitions are not supported")
+		return errors.New("Persistent disks with many partitions are not supported") //nolint:staticcheck // the agent's own words
 	}
-	if len(t.parts) == 1 {
-		p := t.parts[0]
-		switch known := p.fs == "ext4" || p.fs == "xfs"; {
-		case known && t.size-p.size > growBeyond:
-			return a.grow(ctx, device, p.fs)
-		case known:
-			return nil
-		case strings.HasPrefix(p.name, "bosh-partition-"):
-			return fmt.Errorf("'%s' contains a partition created by bosh. No partitioning is allowed", device)
-		default:
-			return fmt.Errorf("partitioning '%s' failed after 20 retries", device)
-		}
+	if len(t.parts) == 1 && t.parts[0].known() && t.size-t.parts[0].size > growBeyond {
+		return a.grow(ctx, device, t.parts[0].fs)
 	}
-	if _, err := a.run(ctx, "", "parted", "-s", device, "unit", "B", "mkpart", "bosh-partition-0", "1048576", "100%"); err != nil {
+	partition := a.parted
+	if a.Partitioner == "" && t.size <= sfdiskUpTo {
+		partition = a.sfdisk
+	}
+	if err := partition(ctx, device, t); err != nil {
 		return err
 	}
 	return a.format(ctx, device)
+}
+
+// parted is the partitioner of today's stemcells. What it cannot write it tries 20 times.
+func (a *Agent) parted(ctx context.Context, device string, t table) error {
+	switch {
+	case len(t.parts) == 1 && t.parts[0].known():
+		return nil
+	case len(t.parts) == 1 && strings.HasPrefix(t.parts[0].name, "bosh-partition"):
+		return fmt.Errorf("'%s' contains a partition created by bosh. No partitioning is allowed", device)
+	}
+	const align = 1 << 20
+	end := (t.size-1)/align*align - 1
+	if _, err := a.run(ctx, "", "parted", "-s", device, "unit", "B", "mkpart", "bosh-partition-0", strconv.Itoa(align), strconv.FormatInt(end, 10)); err != nil {
+		return fmt.Errorf("Partitioning disk '%s': after 20 retries: %w", device, err) //nolint:staticcheck // the agent's own words
+	}
+	return nil
+}
+
+// sfdiskUpTo is the largest disk, in bytes, that old stemcells partition with sfdisk.
+const sfdiskUpTo = 2 << 40
+
+// sfdisk is the partitioner of old stemcells: it keeps only what it has written itself on an MBR, and writes every other
+// table anew.
+func (a *Agent) sfdisk(ctx context.Context, device string, t table) error {
+	if t.label == "msdos" && len(t.parts) == 1 && t.size-t.parts[0].size < 20<<20 {
+		return nil
+	}
+	_, err := a.run(ctx, ",,L\n", "sfdisk", "--no-reread", "--no-tell-kernel", device)
+	if err == nil {
+		_, _ = a.run(ctx, "", "partx", "--update", device) // fails where the kernel does not know it yet
+	}
+	return err
 }
 
 // table reads the partition table with parted. Where parted knows no label, or calls a file system "loop", the agent
@@ -104,32 +132,51 @@ func (a *Agent) format(ctx context.Context, device string) error {
 	return err
 }
 
-// grow makes partition 1 fill the disk (growpart does it with sfdisk, too) and then the file system, mounted for a moment.
-// Without CAP_SYS_RESOURCE ext4 grows only unmounted, so that it does so here.
+// grow makes partition 1 fill the disk, and then the file system, mounted at the store for a moment. If that fails, the
+// partition stays both: larger, and mounted.
 func (a *Agent) grow(ctx context.Context, device, fs string) error {
-	if _, err := a.run(ctx, ", +\n", "sfdisk", "--no-reread", "-N", "1", device); err != nil {
+	if _, err := a.first(ctx, device); err != nil { // growpart wants its node
 		return err
 	}
-	_, _ = a.run(ctx, "", "partx", "--update", device) // fails where the kernel does not know it yet
-	p1, err := a.first(ctx, device)
+	if _, err := a.run(ctx, "", "growpart", device, "1", "--update", "auto"); err != nil {
+		return err
+	}
+	part, err := a.first(ctx, device) // made anew
 	if err != nil {
 		return err
 	}
-	if fs == "ext4" {
-		if _, err := a.run(ctx, "", "e2fsck", "-f", "-p", p1); err != nil {
-			return err
-		}
-		_, err := a.run(ctx, "", "resize2fs", "-f", p1)
+	if err := a.mount(ctx, part, a.Store()); err != nil {
 		return err
 	}
-	point := filepath.Join(a.Dir, "grow")
-	if err := os.MkdirAll(point, 0o700); err != nil {
+	if fs == "xfs" {
+		_, err = a.run(ctx, "", "xfs_growfs", a.Store())
+	} else {
+		err = a.growExt4(ctx, part)
+	}
+	if err != nil {
+		return fmt.Errorf("Failed to grow filesystem: %w", err) //nolint:staticcheck // the agent's own words
+	}
+	return a.unmount(ctx, a.Store())
+}
+
+// growExt4 grows a mounted ext4. Where this process lacks CAP_SYS_RESOURCE the kernel refuses that to everybody; then the
+// double, other than the agent, does it unmounted.
+func (a *Agent) growExt4(ctx context.Context, part string) error {
+	if a.NoGrowth {
+		return errors.New("resize2fs: Permission denied to resize filesystem")
+	}
+	_, err := a.run(ctx, "", "resize2fs", "-f", part)
+	if err == nil || !strings.Contains(err.Error(), "Permission denied to resize filesystem") {
 		return err
 	}
-	if _, err := a.run(ctx, "", "mount", p1, point); err != nil {
+	if err := a.unmount(ctx, a.Store()); err != nil {
 		return err
 	}
-	_, growErr := a.run(ctx, "", "xfs_growfs", point)
-	_, err = a.run(ctx, "", "umount", point)
-	return errors.Join(growErr, err)
+	if _, err := a.run(ctx, "", "e2fsck", "-f", "-p", part); err != nil {
+		return err
+	}
+	if _, err := a.run(ctx, "", "resize2fs", "-f", part); err != nil {
+		return err
+	}
+	return a.mount(ctx, part, a.Store())
 }
