@@ -6,9 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -196,24 +193,6 @@ func TestCredentials(t *testing.T) {
 		a := ask(map[string]any{}, nil, "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test")
 		if a.Error == nil || a.Error.Type != "Bosh::Clouds::CpiError" || !strings.Contains(a.Error.Message, "access_key_id") {
 			t.Errorf("%+v", a.Error)
-		}
-	})
-	t.Run("a CA of one's own", func(t *testing.T) {
-		target, err := url.Parse(s.emulator.Endpoint)
-		s.must(err)
-		secure := httptest.NewTLSServer(httputil.NewSingleHostReverseProxy(target))
-		defer secure.Close()
-		ca := filepath.Join(s.dir, "cacert.pem")
-		s.must(os.WriteFile(ca, pemOf(secure.Certificate().Raw), 0o600))
-		own := map[string]any{"endpoints": map[string]any{"ec2": strings.TrimPrefix(secure.URL, "https://")}, "timeouts": map[string]any{"has_disk": 5}}
-		if a := ask(static(), own, "BOSH_CA_CERT_FILE="+ca); a.Error != nil || string(a.Result) != "true" {
-			t.Errorf("trusted: %s, %+v", a.Result, a.Error)
-		}
-		if a := ask(static(), own); a.Error == nil || !strings.Contains(a.Error.Message, "certificate") {
-			t.Errorf("not trusted: %s, %+v", a.Result, a.Error)
-		}
-		if a := ask(static(), own, "BOSH_CA_CERT_FILE=/nowhere.pem"); a.Error == nil || !strings.Contains(a.Error.Message, "BOSH_CA_CERT_FILE") {
-			t.Errorf("no such file: %s, %+v", a.Result, a.Error)
 		}
 	})
 }

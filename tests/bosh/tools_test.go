@@ -2,7 +2,6 @@ package bosh
 
 import (
 	"context"
-	"encoding/pem"
 	"os"
 	"os/exec"
 	"testing"
@@ -58,8 +57,4 @@ func (s *site) attach(id, vm, device string) {
 	s.t.Helper()
 	_, err := s.sdk().AttachVolume(s.t.Context(), &ec2.AttachVolumeInput{VolumeId: &id, InstanceId: &vm, Device: &device})
 	s.must(err)
-}
-
-func pemOf(der []byte) []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }

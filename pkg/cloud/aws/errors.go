@@ -142,11 +142,20 @@ func kind(err error, call Call) fault.Kind {
 		}
 		return unknown
 	}
-	var dial *net.OpError
-	if errors.As(err, &dial) && dial.Op == "dial" && !errors.Is(err, context.DeadlineExceeded) {
+	if untrusted(err) || neverConnected(err) {
 		return fault.Unavailable
 	}
 	return unknown
+}
+
+// neverConnected reports whether no connection was made, to AWS or to a proxy before it.
+func neverConnected(err error) bool {
+	for op := (*net.OpError)(nil); errors.As(err, &op); err = op.Err {
+		if op.Op == "dial" {
+			return !errors.Is(err, context.DeadlineExceeded)
+		}
+	}
+	return false
 }
 
 // Throttled reports whether AWS refused the request for its rate.
@@ -175,13 +184,18 @@ func httpStatus(err error) int {
 	return 0
 }
 
-// cause keeps an SDK error in the chain but prints only its innermost text: the
-// SDK repeats operation, status and request id, which say nothing to a user.
+// cause keeps an SDK error in the chain but prints only its innermost text, or which
+// address did not answer: the SDK repeats operation, status and request id, which say
+// nothing to a user.
 type cause struct{ err error }
 
 func (c cause) Unwrap() error { return c.err }
 
 func (c cause) Error() string {
+	var network *net.OpError
+	if errors.As(c.err, &network) {
+		return network.Error()
+	}
 	inner := c.err
 	for {
 		next := errors.Unwrap(inner)

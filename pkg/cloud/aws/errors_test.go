@@ -2,6 +2,7 @@ package aws_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -42,6 +43,8 @@ func TestClassify_OutcomeOfEveryKindOfFailure(t *testing.T) {
 		{"an unknown 5xx code", answer("SomethingNew", 500), fault.UnknownOutcome, fault.Unavailable},
 		{"a lost connection", &net.OpError{Op: "read", Err: io.ErrUnexpectedEOF}, fault.UnknownOutcome, fault.Unavailable},
 		{"a connection that was never made", &net.OpError{Op: "dial", Err: errors.New("connection refused")}, fault.Unavailable, fault.Unavailable},
+		{"a proxy that was never reached", &net.OpError{Op: "proxyconnect", Err: &net.OpError{Op: "dial", Err: errors.New("connection refused")}}, fault.Unavailable, fault.Unavailable},
+		{"a certificate that is not trusted", fmt.Errorf("send: %w", &tls.CertificateVerificationError{Err: errors.New("unknown authority")}), fault.Unavailable, fault.Unavailable},
 		{"a deadline", fmt.Errorf("send: %w", context.DeadlineExceeded), fault.UnknownOutcome, fault.Unavailable},
 		{"a deadline while dialling", &net.OpError{Op: "dial", Err: context.DeadlineExceeded}, fault.UnknownOutcome, fault.Unavailable},
 	} {
@@ -57,6 +60,10 @@ func TestClassify_OutcomeOfEveryKindOfFailure(t *testing.T) {
 				}
 			}
 		})
+	}
+	err := aws.Classify(fmt.Errorf("send: %w", &net.OpError{Op: "proxyconnect", Net: "tcp", Err: errors.New("refused")}), aws.Call{Op: "AttachVolume"})
+	if err.Error() != "AttachVolume: proxyconnect tcp: refused" {
+		t.Errorf("%v does not say who did not answer", err)
 	}
 	if aws.Classify(nil, aws.Call{}) != nil {
 		t.Error("nil must stay nil")

@@ -13,7 +13,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
-	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
@@ -50,7 +49,7 @@ func NewExplicitSession(o Explicit) (*Session, error) {
 		cfg.Credentials = credentials.NewStaticCredentialsProvider(o.AccessKeyID, o.SecretAccessKey, o.SessionToken)
 	} else {
 		cfg.Credentials = sdk.NewCredentialsCache(ec2rolecreds.New(func(r *ec2rolecreds.Options) {
-			r.Client = imds.New(imds.Options{Endpoint: o.IMDS})
+			r.Client = metadata(o.IMDS)
 		}))
 	}
 	if o.RoleARN != "" {
