@@ -7,6 +7,7 @@ import (
 	"github.com/diskbridge/diskbridge/pkg/emulator/faults"
 	"github.com/diskbridge/diskbridge/pkg/emulator/store"
 	"github.com/diskbridge/diskbridge/pkg/emulator/throttle"
+	"github.com/diskbridge/diskbridge/pkg/emulator/wire"
 )
 
 // Fault is a fault to inject; see [faults.Rule].
@@ -20,6 +21,16 @@ type Count = throttle.Count
 
 // Endpoint is the URL at which EC2, EFS, KMS, STS and the control endpoints answer.
 func (s *Server) Endpoint() string { return s.endpoint }
+
+// Session is a pair of keys with the token that they need, and when they end.
+type Session = wire.Credentials
+
+// Session gives temporary credentials of any length; STS gives none below 15 minutes.
+func (s *Server) Session(life time.Duration) Session {
+	return s.signatures.Issue(wire.Identity{
+		ARN: "arn:aws:sts::" + s.options.AccountID + ":assumed-role/short/session", UserID: "AROA00000000000000000:session", Expires: time.Now().Add(life),
+	}, s.requestID())
+}
 
 // Calls are the counts of all operations since the start or the last reset.
 // EC2's actions go by their names, others with their service before it: "kms:DescribeKey".

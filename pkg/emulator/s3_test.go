@@ -124,6 +124,18 @@ func TestS3_TemporaryCredentials(t *testing.T) {
 	}
 }
 
+func TestS3_SessionsEnd(t *testing.T) {
+	server, c := buckets(t)
+	mustMakeBucket(t, c, "one-bucket")
+	for life, code := range map[time.Duration]string{time.Hour: "", -time.Second: "ExpiredToken"} {
+		k := server.Session(life)
+		short := s3.NewFromConfig(signedBy(server, credentials.NewStaticCredentialsProvider(k.AccessKeyID, k.Secret, k.SessionToken)))
+		if err := write(t.Context(), short, "one-bucket", "a"); codeOf(err) != code {
+			t.Errorf("a session of %s: %v, want %q", life, err, code)
+		}
+	}
+}
+
 func TestS3_OwnersAreKept(t *testing.T) {
 	server, c := buckets(t)
 	mustMakeBucket(t, c, "one-bucket")

@@ -40,6 +40,7 @@ type Client struct {
 	api      *sdk.Client
 	sts      *sts.Client // nil where the endpoint is not AWS's
 	endpoint Endpoint
+	tls      *tls.Config // nil: whom the machine trusts
 	absences *aws.Absences
 
 	mu      sync.Mutex
@@ -63,7 +64,8 @@ func New(cfg sdkaws.Config, opts Options) (*Client, error) {
 		if e.Region != "" {
 			cfg.Region = e.Region
 		}
-		if err := trust(&cfg, e.CA); err != nil {
+		var err error
+		if c.tls, err = trust(&cfg, e.CA); err != nil {
 			return nil, fmt.Errorf("endpoint profile %s: %w", e.Name, err)
 		}
 		// Other servers know the new checksums only in part.
@@ -77,18 +79,17 @@ func New(cfg sdkaws.Config, opts Options) (*Client, error) {
 }
 
 // trust makes requests believe a certificate authority of the operator's.
-func trust(cfg *sdkaws.Config, pem []byte) error {
+func trust(cfg *sdkaws.Config, pem []byte) (*tls.Config, error) {
 	if len(pem) == 0 {
-		return nil
+		return nil, nil
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return errors.New("its CA holds no certificate in PEM form")
+		return nil, errors.New("its CA holds no certificate in PEM form")
 	}
-	cfg.HTTPClient = awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
-		t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
-	})
-	return nil
+	config := &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	cfg.HTTPClient = awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.TLSClientConfig = config })
+	return config, nil
 }
 
 // Region is where buckets are made that name none.

@@ -1,0 +1,103 @@
+package resign_test
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/diskbridge/diskbridge/pkg/resign"
+)
+
+// reports collects what a proxy tells its owner.
+func reports(target *resign.Target) chan error {
+	told := make(chan error, 10)
+	target.Report = func(err error) {
+		select {
+		case told <- err:
+		default: // enough are told
+		}
+	}
+	return told
+}
+
+func TestProxy_ProviderFails(t *testing.T) {
+	b := newBucket(t, nil)
+	target := b.target(t)
+	told := reports(&target)
+	works := false
+	door := listen(t, target, provider(func() (aws.Credentials, error) {
+		if works {
+			return lasting()
+		}
+		return aws.Credentials{}, errors.New("AccessDenied: not authorized to perform sts:AssumeRoleWithWebIdentity")
+	})).Door()
+	ask := request{path: "/mine/a", door: door}
+	if status, text := ask.do(t); status != http.StatusServiceUnavailable || !strings.Contains(text, "sts:AssumeRoleWithWebIdentity") {
+		t.Errorf("%d %s", status, text)
+	}
+	if err := <-told; !strings.Contains(err.Error(), "sts:AssumeRoleWithWebIdentity") || !strings.Contains(err.Error(), "bucket mine") {
+		t.Errorf("told %v", err)
+	}
+	works = true
+	if status, text := ask.do(t); status != http.StatusOK {
+		t.Errorf("once it works: %d %s", status, text)
+	}
+	works = false
+	if status, text := ask.do(t); status != http.StatusOK {
+		t.Errorf("with the last credentials: %d %s", status, text)
+	}
+	b.answer = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadRequest) }
+	if status, text := ask.do(t); status != http.StatusServiceUnavailable || !strings.Contains(text, "sts:AssumeRoleWithWebIdentity") {
+		t.Errorf("once the last ended: %d %s", status, text)
+	}
+}
+
+// TestProxy_AnswersToTryAgain are those that s3fs must not take for the end of a file.
+func TestProxy_AnswersToTryAgain(t *testing.T) {
+	ended := provider(func() (aws.Credentials, error) {
+		c, err := lasting()
+		c.CanExpire, c.Expires = true, time.Now().Add(-time.Second)
+		return c, err
+	})
+	for name, tc := range map[string]struct {
+		by             provider
+		answer, status int
+		text           string
+	}{
+		"credentials that ended on the way": {ended, 400, 503, "credentials ended"},
+		"and are good after all":            {ended, 200, 200, ""},
+		"a refusal":                         {lasting, 403, 403, ""},
+		"an object that is not there":       {ended, 404, 404, ""},
+		"another region":                    {lasting, 301, 503, "eu-central-1"},
+		"not modified":                      {lasting, 304, 304, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBucket(t, func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("X-Amz-Bucket-Region", "eu-central-1")
+				w.Header().Set("Location", "http://127.0.0.1:1/")
+				w.WriteHeader(tc.answer)
+			})
+			status, text := request{path: "/mine/a", door: listen(t, b.target(t), tc.by).Door()}.do(t)
+			if status != tc.status || !strings.Contains(text, tc.text) {
+				t.Errorf("%d %s", status, text)
+			}
+		})
+	}
+	t.Run("a server that is gone", func(t *testing.T) {
+		b := newBucket(t, nil)
+		target := b.target(t)
+		told := reports(&target)
+		door := listen(t, target, lasting).Door()
+		b.Close()
+		if status, text := (request{path: "/mine/a", door: door}).do(t); status != http.StatusServiceUnavailable || !strings.Contains(text, "does not answer") {
+			t.Errorf("%d %s", status, text)
+		}
+		if err := <-told; !strings.Contains(err.Error(), "connection refused") {
+			t.Errorf("told %v", err)
+		}
+	})
+}
