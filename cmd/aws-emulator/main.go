@@ -1,4 +1,4 @@
-// Command aws-emulator is an AWS of our own in its own process: EC2, KMS, STS and instance metadata with real disks behind them.
+// Command aws-emulator is an AWS of our own in its own process: EC2, EFS, S3, KMS, STS and instance metadata with real disks, servers and files behind them.
 package main
 
 import (
@@ -10,11 +10,13 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 
 	"k8s.io/klog/v2"
 
+	"github.com/diskbridge/diskbridge/cmd/diskbridge/machine/inside"
 	"github.com/diskbridge/diskbridge/pkg/emulator"
 	"github.com/diskbridge/diskbridge/pkg/emulator/devices"
 )
@@ -41,13 +43,18 @@ Examples:
 `
 
 func main() {
+	if done, err := inside.Main(os.Args); err != nil { // the process of one NFS server
+		os.Exit(fail(os.Stderr, 1, err))
+	} else if done {
+		return
+	}
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
 // settings are what the flags say.
 type settings struct {
 	emulator.Options
-	devices string
+	devices, files string
 }
 
 // run is main with its exit status: 2 for settings that cannot be, 1 for what fails later.
@@ -68,6 +75,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 			return fail(stderr, 2, fmt.Errorf("--state-dir with --devices=loop: %w", err))
 		}
 		set.Storage = tree
+	}
+	if set.files == "nfs" {
+		if set.Files, err = newFileServers(filepath.Join(set.StateDir, "files")); err != nil {
+			return fail(stderr, 2, fmt.Errorf("--files=nfs: %w", err))
+		}
 	}
 	server, err := emulator.Start(ctx, set.Options)
 	if err != nil {
@@ -108,6 +120,7 @@ func parse(args []string, stdout io.Writer) (settings, error) {
 	flags.IntVar(&set.Instances, "instances", emulator.DefaultInstances, "how many instances there are")
 	flags.StringVar(&zones, "zones", "us-east-1a,us-east-1b", "zones of the instances in order, repeated as needed")
 	flags.StringVar(&set.devices, "devices", "none", "what attached volumes become: loop (needs root) or none")
+	flags.StringVar(&set.files, "files", "none", "what the mount targets of EFS lead to: nfs (the kernel's own server; needs root) or none")
 	flags.StringVar(&set.S3Server, "s3-server", "", "`program` that keeps the objects of S3: versitygw, which make build puts into bin/; empty: no S3")
 	flags.Int64Var(&set.Seed, "seed", 1, "fixes ids, durations, lags and chances")
 	flags.StringVar(&set.InstanceType, "instance-type", emulator.DefaultInstanceType, "type of the instances")
@@ -118,7 +131,7 @@ func parse(args []string, stdout io.Writer) (settings, error) {
 	flags.Var(logging.Lookup("v").Value, "v", "log `level`")
 	err := flags.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
-		_, _ = fmt.Fprint(stdout, "aws-emulator is an AWS of our own: EC2 volumes and snapshots, KMS, STS and instance metadata.\n\nFlags:\n")
+		_, _ = fmt.Fprint(stdout, "aws-emulator is an AWS of our own: EC2 volumes and snapshots, EFS, S3, KMS, STS and instance metadata.\n\nFlags:\n")
 		flags.SetOutput(stdout)
 		flags.PrintDefaults()
 		_, _ = fmt.Fprint(stdout, examples)
@@ -135,6 +148,8 @@ func parse(args []string, stdout io.Writer) (settings, error) {
 		return set, errors.New("--state-dir is empty: name a folder for the emulator's state")
 	case set.devices != "loop" && set.devices != "none":
 		return set, fmt.Errorf("--devices: %q is neither loop nor none", set.devices)
+	case set.files != "nfs" && set.files != "none":
+		return set, fmt.Errorf("--files: %q is neither nfs nor none", set.files)
 	case set.Instances < 1:
 		return set, fmt.Errorf("--instances: %d is not at least 1", set.Instances)
 	}

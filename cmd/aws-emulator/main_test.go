@@ -41,6 +41,7 @@ func TestRun_invalidSettings(t *testing.T) {
 		"argument":                {[]string{"--state-dir=" + dir, "x"}, 2, `"x"`},
 		"unknown profile":         {[]string{"--state-dir=" + dir, "--profile=slow"}, 2, "--profile"},
 		"unknown devices":         {[]string{"--state-dir=" + dir, "--devices=nvme"}, 2, "--devices"},
+		"unknown files":           {[]string{"--state-dir=" + dir, "--files=smb"}, 2, "--files"},
 		"no instances":            {[]string{"--state-dir=" + dir, "--instances=0"}, 2, "--instances"},
 		"zone of another region":  {[]string{"--state-dir=" + dir, "--zones=eu-west-1a"}, 2, "--zones"},
 		"address without a port":  {[]string{"--state-dir=" + dir, "--listen=127.0.0.1"}, 2, "--listen"},

@@ -47,7 +47,7 @@ var layers = map[string]layer{
 
 	"pkg/emulator": {ours: []string{"pkg/emulator"}, foreign: []string{aws}, why: "the emulator is an independent judge"},
 
-	"cmd/aws-emulator":       {ours: []string{"pkg/emulator", "pkg/version"}, why: "it wires the emulator"},
+	"cmd/aws-emulator":       {ours: []string{"pkg/emulator", "pkg/version", "cmd/diskbridge/machine/inside"}, why: "it wires the emulator, and the kernel's NFS servers"},
 	"cmd/diskbridge":         {ours: []string{"cmd/diskbridge", "pkg/version"}, foreign: []string{csi, grpc}, why: "the demo is a CSI client and sees what Kubernetes sees"},
 	"cmd/diskbridge/disks":   {ours: []string{"pkg"}, not: []string{"pkg/cpi", "pkg/csi", "pkg/mount", "pkg/emulator"}, why: "it is the engine in an operator's hands"},
 	"cmd/diskbridge-csi":     {ours: []string{"pkg"}, not: []string{"pkg/cpi", "pkg/emulator"}, foreign: []string{aws, grpc}, why: "it wires one front door"},

@@ -208,8 +208,11 @@ func AllOf(tb testing.TB, driverName string, e *sandbox.Emulator, i sandbox.Inst
 
 // NodeFlags are the flags that place a node on an instance of the emulator.
 func NodeFlags(i sandbox.Instance) []string {
-	return []string{"--node-id=" + i.ID, "--zone=" + i.Zone, "--region=" + sandbox.Region,
-		"--device-root=" + i.DeviceRoot, "--sysfs-root=" + i.SysfsRoot}
+	flags := []string{"--node-id=" + i.ID, "--zone=" + i.Zone, "--region=" + sandbox.Region}
+	if i.DeviceRoot != "" { // the emulator makes devices
+		flags = append(flags, "--device-root="+i.DeviceRoot, "--sysfs-root="+i.SysfsRoot)
+	}
+	return flags
 }
 
 func driver(tb testing.TB, name, mode, sockets string, env, args []string) *sandbox.Driver {

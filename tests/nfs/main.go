@@ -12,8 +12,11 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/diskbridge/diskbridge/cmd/diskbridge/machine"
 )
@@ -51,24 +54,45 @@ func run(ctx context.Context, out io.Writer, only string) (err error) {
 			return err
 		}
 	}
-	image, console := filepath.Join(dir, "initramfs"), filepath.Join(dir, "console")
+	if err := tool(ctx, "test", "-c", "-tags", "grpcnotrace", "-ldflags", "-s -w", "-o", dir+"/", "./tests/sanity"); err != nil {
+		return err
+	}
+	image := filepath.Join(dir, "initramfs")
 	if err := pack(ctx, image, dir, uml); err != nil {
 		return fmt.Errorf("make the machine's files: %w", err)
 	}
-	begin, passed := time.Now(), 0
-	err = uml.Run(ctx, image, console, 1024, map[string]string{"SCENARIOS": only}, func(report io.Reader) (err error) {
-		passed, err = machine.Follow(out, report)
-		return err
-	})
-	if err != nil {
-		return errors.Join(machine.ConsoleEnd(console), err)
+	begin := time.Now()
+	var passed atomic.Int64
+	group, ctx := errgroup.WithContext(ctx)
+	for _, part := range parts { // side by side: each has one processor, and waits for much of its time
+		group.Go(func() error {
+			console := filepath.Join(dir, part)
+			err := uml.Run(ctx, image, console, 1024, map[string]string{"PART": part, "SCENARIOS": only}, func(report io.Reader) error {
+				n, err := machine.Follow(out, report)
+				passed.Add(int64(n))
+				return err
+			})
+			if err != nil && ctx.Err() == nil {
+				err = errors.Join(machine.ConsoleEnd(console), err)
+			}
+			return err
+		})
 	}
-	fmt.Fprintf(out, "nfs: %d scenarios passed in %.0f s\n", passed, time.Since(begin).Seconds())
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	if passed.Load() == 0 {
+		return errors.New("nothing was run")
+	}
+	fmt.Fprintf(out, "nfs: %d scenarios passed in %.0f s\n", passed.Load(), time.Since(begin).Seconds())
 	return nil
 }
 
+// parts are what the guest can be: a machine for each.
+var parts = []string{"node", "aws"}
+
 // programs are built for the machine: its first process, and what is tested.
-var programs = []string{"./tests/nfs/guest", "./cmd/diskbridge-csi"}
+var programs = []string{"./tests/nfs/guest", "./cmd/diskbridge-csi", "./cmd/aws-emulator"}
 
 // build makes a static program, as it ships.
 func build(ctx context.Context, program, dir string) error {
@@ -93,7 +117,7 @@ func pack(ctx context.Context, path, dir string, uml machine.UML) error {
 	buffered := bufio.NewWriterSize(f, 1<<20)
 	a := machine.NewArchive(buffered)
 	a.Copy(filepath.Join(dir, "guest"), "/init")
-	for _, program := range []string{"diskbridge-csi"} {
+	for _, program := range []string{"diskbridge-csi", "aws-emulator", "sanity.test"} {
 		a.Copy(filepath.Join(dir, program), "/bin/"+program)
 	}
 	err = uml.PackNFS(ctx, a)

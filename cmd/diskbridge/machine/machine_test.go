@@ -14,12 +14,12 @@ func TestFollow(t *testing.T) {
 		report, want string
 		passed       int
 	}{
-		"all passed":         {"PASS one (1.0s)\r\nPASS two (2.0s)\r\nEND\r\n", "", 2},
-		"one failed":         {"PASS one (1.0s)\nFAIL two: broken\nEND\n", "1 scenarios failed", 1},
-		"it broke off":       {"PASS one (1.0s)\n", "ends after 1 scenarios", 1},
-		"nothing was tested": {"END\n", "ends after 0 scenarios", 0},
-		"no machine":         {"", "ends after 0 scenarios", 0},
-		"a strange line":     {"PASS one\npanic: oh\nEND\n", "1 scenarios failed", 1},
+		"all passed":        {"PASS one (1.0s)\r\nPASS two (2.0s)\r\nEND\r\n", "", 2},
+		"one failed":        {"PASS one (1.0s)\nFAIL two: broken\nEND\n", "1 scenarios failed", 1},
+		"it broke off":      {"PASS one (1.0s)\n", "ends after 1 scenarios", 1},
+		"nothing was asked": {"END\n", "", 0},
+		"no machine":        {"", "ends after 0 scenarios", 0},
+		"a strange line":    {"PASS one\npanic: oh\nEND\n", "1 scenarios failed", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			passed, err := Follow(io.Discard, strings.NewReader(tc.report))

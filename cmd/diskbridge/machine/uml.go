@@ -61,7 +61,7 @@ func (u UML) Run(ctx context.Context, initramfs, console string, memoryMiB int, 
 	defer func() { _ = reader.Close() }() // all was read
 	args := []string{
 		fmt.Sprintf("mem=%dM", memoryMiB), "initrd=" + initramfs, "con=null", "con0=null,fd:1", "ssl=null", "ssl0=null,fd:3", "quiet", "panic=-1",
-		"umid=" + filepath.Base(filepath.Dir(initramfs)),
+		"umid=" + filepath.Base(filepath.Dir(initramfs)) + "-" + filepath.Base(console),
 	}
 	for _, name := range slices.Sorted(maps.Keys(environment)) {
 		args = append(args, name+"="+environment[name])

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/diskbridge/diskbridge/cmd/diskbridge/machine/inside"
@@ -52,21 +53,22 @@ func report() error {
 	return out.Close()
 }
 
-// scenarios runs all of them in one world, which must come down well in the end.
+// scenarios runs those of this machine's part in one world, which must come down well in the end.
 func scenarios(ctx context.Context, out io.Writer) (err error) {
-	w, err := newWorld(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, w.close()) }()
 	only, err := regexp.Compile(os.Getenv("SCENARIOS"))
 	if err != nil {
 		return err
 	}
-	for _, s := range all() {
-		if !only.MatchString(s.name) {
-			continue
-		}
+	list := slices.DeleteFunc(map[string][]scenario{"node": onNode(), "aws": onAWS()}[os.Getenv("PART")], func(s scenario) bool { return !only.MatchString(s.name) })
+	if len(list) == 0 {
+		return nil
+	}
+	w, err := newWorld(ctx, os.Getenv("PART"))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	for _, s := range list {
 		begin := time.Now()
 		err := s.run(ctx, w)
 		if left := w.cleanUp(); err == nil {

@@ -18,8 +18,8 @@ type scenario struct {
 	run  func(context.Context, *world) error
 }
 
-// all are the scenarios; each begins and ends with nothing mounted and empty file systems.
-func all() []scenario {
+// onNode are the scenarios of the node half; each begins and ends with nothing mounted and empty file systems.
+func onNode() []scenario {
 	return []scenario{
 		{"the kernel shows EFS's recommended options", recommended},
 		{"the user's options go before", userOptions},
@@ -41,6 +41,13 @@ func all() []scenario {
 		{"a tunnel is killed while programs write: the other one does not notice", tunnelKilled},
 		{"the mounter is killed while a program writes, and comes back", mounterKilled},
 		{"TLS is never joined with a connection in the clear", neverJoined},
+	}
+}
+
+// onAWS are the scenarios of the whole driver on an emulated AWS, whose mount targets lead to servers of this kernel.
+func onAWS() []scenario {
+	return []scenario{
+		{"csi-sanity with emulator, driver and kernel servers", sanity},
 	}
 }
 

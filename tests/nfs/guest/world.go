@@ -45,18 +45,22 @@ type world struct {
 	terminals []*terminal
 }
 
-func newWorld(ctx context.Context) (w *world, err error) {
+// newWorld makes what a part needs: nothing of all this where the file systems are the emulator's.
+func newWorld(ctx context.Context, part string) (w *world, err error) {
 	w = &world{}
-	if err := inside.Network(ctx); err != nil {
+	if err := inside.Network(); err != nil {
 		return nil, err
 	}
 	// The nodes need names of their own: a server takes clients with one name for one client.
 	if err := unix.Sethostname([]byte("node-one")); err != nil {
 		return nil, err
 	}
+	if part == "aws" {
+		return w, nil
+	}
 	for _, make := range []func() error{
-		func() (err error) { w.a, err = inside.StartServer(ctx, fsA, plainA); return err },
-		func() (err error) { w.b, err = inside.StartServer(ctx, fsB, plainB); return err },
+		func() (err error) { w.a, err = inside.StartServer(ctx, fsA, "", plainA); return err },
+		func() (err error) { w.b, err = inside.StartServer(ctx, fsB, "", plainB); return err },
 		func() (err error) { w.empty, err = inside.StartHost(ctx, "empty", nobody); return err },
 		func() (err error) { w.second, err = inside.StartHost(ctx, "node-two", "10.255.0.2"); return err },
 		func() error { return w.openTerminals(ctx) },
@@ -72,6 +76,9 @@ func newWorld(ctx context.Context) (w *world, err error) {
 }
 
 func (w *world) close() error {
+	if w.one == nil {
+		return nil
+	}
 	errs := []error{w.one.stop(), w.two.stop(), end(w.mounter)}
 	for _, t := range w.terminals {
 		errs = append(errs, t.close())
@@ -84,6 +91,9 @@ func (w *world) cleanUp() error {
 	left, err := inside.MountedBelow(kubelet)
 	for i := len(left) - 1; i >= 0; i-- {
 		err = errors.Join(err, fmt.Errorf("still mounted: %s", left[i]), unix.Unmount(left[i], unix.MNT_DETACH))
+	}
+	if w.one == nil {
+		return err
 	}
 	for _, root := range []string{w.a.Root(), w.b.Root()} {
 		err = errors.Join(err, wipe(root))

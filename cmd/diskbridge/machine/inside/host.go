@@ -30,12 +30,13 @@ type Host struct {
 
 // StartHost makes a computer with some addresses. It sees the same files.
 func StartHost(ctx context.Context, name string, addresses ...string) (*Host, error) {
-	return startHost(ctx, hostCommand, name, addresses...)
+	return startHost(ctx, hostCommand, name, "", addresses...)
 }
 
-func startHost(ctx context.Context, command, name string, addresses ...string) (*Host, error) {
-	cmd := exec.Command("/proc/self/exe", command, name) //nolint:noctx // Close ends it
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWUTS, Pdeathsig: syscall.SIGKILL}
+// startHost starts a process that ends itself when this one does.
+func startHost(ctx context.Context, command, name, dir string, addresses ...string) (*Host, error) {
+	cmd := exec.Command("/proc/self/exe", command, name, dir) //nolint:noctx // Close ends it
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWUTS}
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -85,14 +86,14 @@ func (h *Host) order(what string) error {
 // Main is for the main function of every program that makes hosts: it reports whether this process is one, and then has
 // done all that is to be done.
 func Main(args []string) (done bool, err error) {
-	if len(args) != 3 || args[1] != hostCommand && args[1] != serverCommand {
+	if len(args) != 4 || args[1] != hostCommand && args[1] != serverCommand {
 		return false, nil
 	}
-	if err := unix.Sethostname([]byte(args[2])); err != nil {
+	if err := errors.Join(unix.Sethostname([]byte(args[2])), unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")); err != nil {
 		return true, err
 	}
 	if args[1] == serverCommand {
-		return true, serve(context.Background(), os.Stdin, os.Stdout)
+		return true, serve(context.Background(), args[3], os.Stdin, os.Stdout)
 	}
 	obey(os.Stdin, os.Stdout, nil)
 	return true, nil

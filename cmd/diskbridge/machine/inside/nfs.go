@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Where a server's files are, and what its helpers know, in its own mount namespace.
@@ -20,9 +22,10 @@ const (
 // them for two: what the mount targets of an EFS file system lead to. It must not be used concurrently.
 type Server struct{ *Host }
 
-// StartServer starts a server that exports an empty file system under some addresses.
-func StartServer(ctx context.Context, name string, addresses ...string) (*Server, error) {
-	h, err := startHost(ctx, serverCommand, name, addresses...)
+// StartServer starts a server that exports a folder under some addresses; dir is empty for a new file system in memory. It
+// must lie on a file system that can be exported, as ext4, xfs and tmpfs can and overlays can not.
+func StartServer(ctx context.Context, name, dir string, addresses ...string) (*Server, error) {
+	h, err := startHost(ctx, serverCommand, name, dir, addresses...)
 	if err != nil {
 		return nil, err
 	}
@@ -49,12 +52,12 @@ func (s *Server) Export() error { return s.order("export") }
 func (s *Server) Unexport() error { return s.order("unexport") }
 
 // serve is what a server's process does.
-func serve(ctx context.Context, in io.Reader, out io.Writer) error {
-	if err := prepare(); err != nil {
+func serve(ctx context.Context, dir string, in io.Reader, out io.Writer) error {
+	if err := prepare(dir); err != nil {
 		return err
 	}
 	export := func() error {
-		return Run(ctx, "exportfs", "-o", "rw,fsid=0,no_root_squash,no_subtree_check,insecure,sync", "*:"+files)
+		return Run(ctx, "exportfs", "-i", "-o", "rw,fsid=0,no_root_squash,no_subtree_check,insecure,sync", "*:"+files)
 	}
 	if err := export(); err != nil {
 		return err
@@ -87,13 +90,17 @@ func helper(name string, args ...string) (*exec.Cmd, error) {
 }
 
 // prepare makes the places where the kernel's server and its helpers keep what they know, apart from everybody else's.
-func prepare() error {
+func prepare(dir string) error {
 	err := errors.Join(Mount("tmpfs", files), Mount("tmpfs", state), Mount("rpc_pipefs", pipes), Mount("nfsd", "/proc/fs/nfsd"),
 		os.Mkdir(state+"/nfsdcld", 0o700))
-	for _, file := range []string{"/etc/exports", state + "/etab", state + "/rmtab"} {
+	for _, file := range []string{state + "/etab", state + "/rmtab"} {
 		err = errors.Join(err, os.WriteFile(file, nil, 0o644))
 	}
-	err = errors.Join(err, os.Chmod(files, 0o755)) // as EFS makes it
+	if dir != "" {
+		err = errors.Join(err, unix.Mount(dir, files, "", unix.MS_BIND, ""))
+	} else {
+		err = errors.Join(err, os.Chmod(files, 0o755)) // as EFS makes it
+	}
 	// As EFS answers it; a small machine would say less.
 	return errors.Join(err, os.WriteFile("/proc/fs/nfsd/max_block_size", []byte("1048576"), 0))
 }
