@@ -2,11 +2,13 @@ package kube
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -32,25 +34,46 @@ func New(kubeconfig, userAgent string) (*Client, error) {
 	if err != nil {
 		return nil, fault.New(fault.Invalid, op, kubeconfig, "%v", err)
 	}
-	scheme := runtime.NewScheme()
-	if err := corev1.AddToScheme(scheme); err != nil {
-		return nil, err
-	}
-	c.APIPath, c.GroupVersion = "/api", &corev1.SchemeGroupVersion
+	core, scheme := schema.GroupVersion{Version: "v1"}, runtime.NewScheme()
+	metav1.AddToGroupVersion(scheme, core) // for refusals; objects are read by read
+	c.APIPath, c.GroupVersion = "/api", &core
 	c.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
 	c.Timeout, c.UserAgent, c.QPS, c.Burst = requestTimeout, userAgent, 20, 40
-	core, err := rest.RESTClientFor(c)
+	client, err := rest.RESTClientFor(c)
 	if err != nil {
 		return nil, fault.New(fault.Invalid, op, kubeconfig, "%v", err)
 	}
-	return &Client{core}, nil
+	return &Client{client}, nil
 }
 
 // ClusterID is what tells this cluster from all others, for its whole life: the UID of the namespace kube-system.
 func (c *Client) ClusterID(ctx context.Context) (string, error) {
-	var namespace corev1.Namespace
-	err := c.core.Get().Resource("namespaces").Name("kube-system").Do(ctx).Into(&namespace)
-	return string(namespace.UID), problem("read namespace", "kube-system", err)
+	var namespace object
+	err := read(ctx, c.core.Get().Resource("namespaces").Name("kube-system"), &namespace)
+	return namespace.Metadata.UID, problem("read namespace", "kube-system", err)
+}
+
+// object is what every object of Kubernetes says of itself. The few fields that are needed here are declared here: the module
+// with all of them, k8s.io/api, would be an eighth of the program, and of its memory.
+type object struct {
+	Metadata metadata `json:"metadata"`
+}
+
+type metadata struct {
+	Name            string            `json:"name"`
+	Namespace       string            `json:"namespace,omitempty"`
+	UID             string            `json:"uid,omitempty"`
+	ResourceVersion string            `json:"resourceVersion,omitempty"`
+	Labels          map[string]string `json:"labels,omitempty"`
+}
+
+// read decodes what is asked for.
+func read(ctx context.Context, request *rest.Request, into any) error {
+	text, err := request.Do(ctx).Raw()
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, into)
 }
 
 // problem gives an answer of the API server a kind. nil stays nil.

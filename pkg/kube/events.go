@@ -2,12 +2,11 @@ package kube
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/klog/v2"
 
@@ -70,34 +69,80 @@ func (e *Events) write(ctx context.Context, w warning) error {
 	if err != nil {
 		return err
 	}
-	now := metav1.NewTime(e.now())
-	event := &corev1.Event{
+	now := e.now()
+	body, err := json.Marshal(event{
 		// Events on what belongs to no namespace are in default.
-		ObjectMeta:     metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: fmt.Sprintf("%s.%x", pv.Name, now.UnixNano())},
-		InvolvedObject: corev1.ObjectReference{APIVersion: "v1", Kind: "PersistentVolume", Name: pv.Name, UID: pv.UID, ResourceVersion: pv.ResourceVersion},
-		Type:           corev1.EventTypeWarning, Reason: w.reason, Message: w.message,
-		Source: corev1.EventSource{Component: w.driver}, ReportingController: w.driver,
-		FirstTimestamp: now, LastTimestamp: now, Count: 1,
+		object:         object{metadata{Namespace: "default", Name: fmt.Sprintf("%s.%x", pv.Metadata.Name, now.UnixNano())}},
+		InvolvedObject: reference{"v1", "PersistentVolume", pv.Metadata.Name, pv.Metadata.UID, pv.Metadata.ResourceVersion},
+		Type:           "Warning", Reason: w.reason, Message: w.message,
+		Source: source{w.driver}, ReportingController: w.driver,
+		FirstTimestamp: now.UTC().Truncate(time.Second), LastTimestamp: now.UTC().Truncate(time.Second), Count: 1,
+	})
+	if err == nil {
+		err = e.client.core.Post().Namespace("default").Resource("events").
+			SetHeader("Content-Type", "application/json").Body(body).Do(ctx).Error()
 	}
-	err = e.client.core.Post().Namespace(event.Namespace).Resource("events").Body(event).Do(ctx).Error()
-	return problem("write event on PersistentVolume", pv.Name, err)
+	return problem("write event on PersistentVolume", pv.Metadata.Name, err)
+}
+
+// event is Kubernetes' Event,
+// https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/ in its core/v1 form.
+type event struct {
+	object
+	InvolvedObject      reference `json:"involvedObject"`
+	Type                string    `json:"type"`
+	Reason              string    `json:"reason"`
+	Message             string    `json:"message"`
+	Source              source    `json:"source"`
+	ReportingController string    `json:"reportingComponent"`
+	FirstTimestamp      time.Time `json:"firstTimestamp"`
+	LastTimestamp       time.Time `json:"lastTimestamp"`
+	Count               int       `json:"count"`
+}
+
+type reference struct {
+	APIVersion      string `json:"apiVersion"`
+	Kind            string `json:"kind"`
+	Name            string `json:"name"`
+	UID             string `json:"uid"`
+	ResourceVersion string `json:"resourceVersion"`
+}
+
+type source struct {
+	Component string `json:"component"`
+}
+
+// persistentVolume is what of one is needed to find it.
+type persistentVolume struct {
+	object
+	Spec struct {
+		CSI *struct {
+			Driver       string `json:"driver"`
+			VolumeHandle string `json:"volumeHandle"`
+		} `json:"csi"`
+	} `json:"spec"`
 }
 
 // volumeOf looks for the PersistentVolume of a handle. The API server cannot search by handle, so all are read, page by page.
-func (c *Client) volumeOf(ctx context.Context, driver, handle string) (*corev1.PersistentVolume, error) {
+func (c *Client) volumeOf(ctx context.Context, driver, handle string) (*persistentVolume, error) {
 	for next := ""; ; {
-		var page corev1.PersistentVolumeList
+		var page struct {
+			Metadata struct {
+				Continue string `json:"continue"`
+			} `json:"metadata"`
+			Items []persistentVolume `json:"items"`
+		}
 		list := c.core.Get().Resource("persistentvolumes").Param("limit", fmt.Sprint(pageSize)).Param("continue", next)
-		if err := list.Do(ctx).Into(&page); err != nil {
+		if err := read(ctx, list, &page); err != nil {
 			return nil, problem("list PersistentVolumes", "", err)
 		}
-		i := slices.IndexFunc(page.Items, func(pv corev1.PersistentVolume) bool {
+		i := slices.IndexFunc(page.Items, func(pv persistentVolume) bool {
 			return pv.Spec.CSI != nil && pv.Spec.CSI.Driver == driver && pv.Spec.CSI.VolumeHandle == handle
 		})
 		if i >= 0 {
 			return &page.Items[i], nil
 		}
-		if next = page.Continue; next == "" {
+		if next = page.Metadata.Continue; next == "" {
 			return nil, fault.New(fault.NotFound, "find PersistentVolume", handle, "no PersistentVolume has this volume")
 		}
 	}

@@ -2,10 +2,7 @@ package kube
 
 import (
 	"context"
-	"encoding/json"
 	"regexp"
-
-	corev1 "k8s.io/api/core/v1"
 
 	"github.com/diskbridge/diskbridge/pkg/fault"
 )
@@ -22,8 +19,13 @@ var providerID = regexp.MustCompile(`^(?:aws://[^/]*/([^/]*)/)?(i-[0-9a-z]{8,32}
 // Node reads the machine's identity from the Node object. fault.Pending means that nobody has told the Node its providerID yet.
 func (c *Client) Node(ctx context.Context, name string) (Node, error) {
 	const op = "read node"
-	var node corev1.Node
-	if err := c.core.Get().Resource("nodes").Name(name).Do(ctx).Into(&node); err != nil {
+	var node struct {
+		object
+		Spec struct {
+			ProviderID string `json:"providerID"`
+		} `json:"spec"`
+	}
+	if err := read(ctx, c.core.Get().Resource("nodes").Name(name), &node); err != nil {
 		return Node{}, problem(op, name, err)
 	}
 	if node.Spec.ProviderID == "" {
@@ -33,9 +35,10 @@ func (c *Client) Node(ctx context.Context, name string) (Node, error) {
 	if parts == nil {
 		return Node{}, fault.New(fault.Invalid, op, name, "its providerID %q names no EC2 instance; set --node-id, --zone and --region", node.Spec.ProviderID)
 	}
+	labels := node.Metadata.Labels // https://kubernetes.io/docs/reference/labels-annotations-taints/
 	out := Node{
-		Instance: parts[2], Zone: node.Labels[corev1.LabelTopologyZone],
-		Region: node.Labels[corev1.LabelTopologyRegion], Type: node.Labels[corev1.LabelInstanceTypeStable],
+		Instance: parts[2], Zone: labels["topology.kubernetes.io/zone"],
+		Region: labels["topology.kubernetes.io/region"], Type: labels["node.kubernetes.io/instance-type"],
 	}
 	if out.Zone == "" {
 		out.Zone = parts[1]
@@ -45,22 +48,18 @@ func (c *Client) Node(ctx context.Context, name string) (Node, error) {
 
 // registered lists the drivers that kubelet shows on a node.
 func (c *Client) registered(ctx context.Context, node string) (map[string]bool, error) {
-	text, err := c.core.Get().AbsPath("/apis/storage.k8s.io/v1/csinodes", node).Do(ctx).Raw()
-	if err != nil {
-		return nil, problem("read CSINode", node, err)
-	}
-	var object struct {
+	var csiNode struct {
 		Spec struct {
 			Drivers []struct {
 				Name string `json:"name"`
 			} `json:"drivers"`
 		} `json:"spec"`
 	}
-	if err := json.Unmarshal(text, &object); err != nil {
+	if err := read(ctx, c.core.Get().AbsPath("/apis/storage.k8s.io/v1/csinodes", node), &csiNode); err != nil {
 		return nil, problem("read CSINode", node, err)
 	}
 	out := map[string]bool{}
-	for _, d := range object.Spec.Drivers {
+	for _, d := range csiNode.Spec.Drivers {
 		out[d.Name] = true
 	}
 	return out, nil

@@ -92,20 +92,16 @@ type patchStep struct {
 // removeTaint removes the taints with a key, whatever their effect, and no other: each removal is preceded by a test that the
 // place still holds what was read, so that another's change in between makes the server refuse the patch (fault.Conflict).
 func (c *Client) removeTaint(ctx context.Context, node, key string) (removed bool, err error) {
-	text, err := c.core.Get().Resource("nodes").Name(node).Do(ctx).Raw()
-	if err != nil {
-		return false, problem("read node", node, err)
-	}
-	var object struct {
+	var tainted struct {
 		Spec struct {
 			Taints []json.RawMessage `json:"taints"` // as they are, with fields that are yet to be invented
 		} `json:"spec"`
 	}
-	if err := json.Unmarshal(text, &object); err != nil {
+	if err := read(ctx, c.core.Get().Resource("nodes").Name(node), &tainted); err != nil {
 		return false, problem("read node", node, err)
 	}
 	var patch []patchStep
-	for i, raw := range slices.Backward(object.Spec.Taints) { // so that a removal does not move the next one
+	for i, raw := range slices.Backward(tainted.Spec.Taints) { // so that a removal does not move the next one
 		var taint struct {
 			Key string `json:"key"`
 		}
