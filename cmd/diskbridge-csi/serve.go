@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -92,6 +93,7 @@ func serve(ctx context.Context, s *config.Settings, inKubernetes bool) (err erro
 	if s.HTTPEndpoint != "" {
 		group.Go(func() error { return observe.Serve(ctx, s.HTTPEndpoint, p.metrics, p.ready) })
 	}
+	debug.FreeOSMemory() // what only starting needed
 	return group.Wait()
 }
 

@@ -35,39 +35,42 @@ type span struct {
 }
 
 // FormatOptions lists the declared options.
-func FormatOptions() []FormatOption {
-	const maxBlock = 64 << 10 // of every Linux page size
-	return []FormatOption{
-		{
-			Key: "blockSize", Help: "Bytes in a block of the file system (ext4, xfs): a power of two, at most the node's page size, such as 4096 or 4k.",
-			fits: map[string]span{Ext4: {1 << 10, maxBlock, true}, XFS: {1 << 10, maxBlock, true}},
-			set:  func(f *Format, n int64) { f.BlockBytes = n },
-		}, {
-			Key: "inodeSize", Help: "Bytes in an inode (ext4, xfs): a power of two, at most a block (ext4) or half a block (xfs).",
-			fits: map[string]span{Ext4: {128, maxBlock, true}, XFS: {512, 2048, true}},
-			set:  func(f *Format, n int64) { f.InodeBytes = n },
-		}, {
-			Key: "bytesPerInode", Help: "One inode for so many bytes of disk (ext4).",
-			fits: map[string]span{Ext4: {1 << 10, 64 << 20, false}},
-			set:  func(f *Format, n int64) { f.BytesPerInode = n },
-		}, {
-			Key: "numberOfInodes", Help: "Number of inodes (ext4); wins over bytesPerInode.",
-			fits: map[string]span{Ext4: {16, 1<<32 - 1, false}},
-			set:  func(f *Format, n int64) { f.Inodes = n },
-		}, {
-			Key: "ext4BigAlloc", Flag: true, Help: "Allocate clusters of several blocks (ext4 bigalloc).",
-			fits: map[string]span{Ext4: {}},
-			set:  func(f *Format, n int64) { f.BigAlloc = n == 1 },
-		}, {
-			Key: "ext4ClusterSize", Help: "Bytes in a cluster (ext4 with ext4BigAlloc): a power of two, at least a block.",
-			fits: map[string]span{Ext4: {1 << 10, 512 << 20, true}},
-			set:  func(f *Format, n int64) { f.ClusterBytes = n },
-		}, {
-			Key: "ext4EncryptionSupport", Flag: true, Help: "Let directories be encrypted by the kernel (ext4 encrypt, fscrypt).",
-			fits: map[string]span{Ext4: {}},
-			set:  func(f *Format, n int64) { f.Encryption = n == 1 },
-		},
-	}
+func FormatOptions() []FormatOption { return slices.Clone(formatOptions) }
+
+// maxBlock is the largest page size of any Linux, in bytes.
+const maxBlock = 64 << 10
+
+// formatOptions is the list, made once since every call looks into it.
+var formatOptions = []FormatOption{
+	{
+		Key: "blockSize", Help: "Bytes in a block of the file system (ext4, xfs): a power of two, at most the node's page size, such as 4096 or 4k.",
+		fits: map[string]span{Ext4: {1 << 10, maxBlock, true}, XFS: {1 << 10, maxBlock, true}},
+		set:  func(f *Format, n int64) { f.BlockBytes = n },
+	}, {
+		Key: "inodeSize", Help: "Bytes in an inode (ext4, xfs): a power of two, at most a block (ext4) or half a block (xfs).",
+		fits: map[string]span{Ext4: {128, maxBlock, true}, XFS: {512, 2048, true}},
+		set:  func(f *Format, n int64) { f.InodeBytes = n },
+	}, {
+		Key: "bytesPerInode", Help: "One inode for so many bytes of disk (ext4).",
+		fits: map[string]span{Ext4: {1 << 10, 64 << 20, false}},
+		set:  func(f *Format, n int64) { f.BytesPerInode = n },
+	}, {
+		Key: "numberOfInodes", Help: "Number of inodes (ext4); wins over bytesPerInode.",
+		fits: map[string]span{Ext4: {16, 1<<32 - 1, false}},
+		set:  func(f *Format, n int64) { f.Inodes = n },
+	}, {
+		Key: "ext4BigAlloc", Flag: true, Help: "Allocate clusters of several blocks (ext4 bigalloc).",
+		fits: map[string]span{Ext4: {}},
+		set:  func(f *Format, n int64) { f.BigAlloc = n == 1 },
+	}, {
+		Key: "ext4ClusterSize", Help: "Bytes in a cluster (ext4 with ext4BigAlloc): a power of two, at least a block.",
+		fits: map[string]span{Ext4: {1 << 10, 512 << 20, true}},
+		set:  func(f *Format, n int64) { f.ClusterBytes = n },
+	}, {
+		Key: "ext4EncryptionSupport", Flag: true, Help: "Let directories be encrypted by the kernel (ext4 encrypt, fscrypt).",
+		fits: map[string]span{Ext4: {}},
+		set:  func(f *Format, n int64) { f.Encryption = n == 1 },
+	},
 }
 
 // ParseFormatOptions reads the declared options among m, whose other keys it ignores, for a new file system of that
@@ -78,7 +81,7 @@ func ParseFormatOptions(fsType string, m map[string]string) (Format, error) {
 	if err != nil {
 		return f, err
 	}
-	for _, o := range FormatOptions() {
+	for _, o := range formatOptions {
 		key, ok := given[o.Key]
 		if !ok {
 			continue
@@ -103,7 +106,7 @@ func ParseFormatOptions(fsType string, m map[string]string) (Format, error) {
 func formatKeys(m map[string]string) (map[string]string, error) {
 	given := map[string]string{}
 	for _, key := range slices.Sorted(maps.Keys(m)) {
-		for _, o := range FormatOptions() {
+		for _, o := range formatOptions {
 			if !strings.EqualFold(key, o.Key) {
 				continue
 			}

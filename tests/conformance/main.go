@@ -23,11 +23,10 @@ const limit = 5 * time.Minute
 
 func main() {
 	verbose := flag.Bool("v", false, "show the explained differences too")
-	objects := flag.String("s3-server", "", "path of versitygw, which keeps the emulator's objects")
 	flag.Parse()
 	// An interrupt ends what was started before it ends us.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	err := run(ctx, os.Stdout, *verbose, *objects)
+	err := run(ctx, os.Stdout, *verbose)
 	stop()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "conformance: %v\n", err)
@@ -35,7 +34,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, out io.Writer, verbose bool, objects string) (err error) {
+func run(ctx context.Context, out io.Writer, verbose bool) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if os.Geteuid() != 0 {
@@ -55,7 +54,7 @@ func run(ctx context.Context, out io.Writer, verbose bool, objects string) (err 
 		return err
 	}
 	defer moto.stop()
-	ours, err := startEmulator(ctx, objects)
+	ours, err := startEmulator(ctx)
 	if err != nil {
 		return err
 	}
@@ -82,6 +81,6 @@ func run(ctx context.Context, out io.Writer, verbose bool, objects string) (err 
 }
 
 // startEmulator starts ours as moto is: instant, and with moto's account.
-func startEmulator(ctx context.Context, objects string) (*emulator.Server, error) {
-	return emulator.Start(klog.NewContext(ctx, klog.Logger{}), emulator.Options{Profile: emulator.Instant, AccountID: account, S3Server: objects})
+func startEmulator(ctx context.Context) (*emulator.Server, error) {
+	return emulator.Start(klog.NewContext(ctx, klog.Logger{}), emulator.Options{Profile: emulator.Instant, AccountID: account})
 }

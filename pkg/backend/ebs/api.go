@@ -39,6 +39,7 @@ type attachmentAPI interface {
 	AttachVolume(ctx context.Context, volume, instance, device string) error
 	DetachVolume(ctx context.Context, volume, instance string, force bool) error
 	Instance(ctx context.Context, id string) (ec2.Instance, bool, error)
+	AskInstance(id string) (answer func(context.Context) (ec2.Instance, bool, error))
 	InstanceAbsent(ctx context.Context, id string) (bool, error)
 }
 

@@ -26,8 +26,7 @@ func newDeviceNames() *deviceNames { return &deviceNames{instances: map[string]*
 // are EC2's own recommendation for HVM instances, the rest follows for instances
 // that hold more volumes.
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/device_naming.html
-func candidates() []string {
-	var names []string
+var candidates = func() (names []string) {
 	for _, first := range "bcda" {
 		for second := 'a'; second <= 'z'; second++ {
 			names = append(names, "/dev/xvd"+string(first)+string(second))
@@ -37,7 +36,7 @@ func candidates() []string {
 		names = append(names, "/dev/xvd"+string(letter))
 	}
 	return names
-}
+}()
 
 // reserve returns a free name on an instance and a function that gives it back.
 // ok is false where every name is in use.
@@ -53,7 +52,7 @@ func (d *deviceNames) reserve(instance ec2.Instance) (name string, release func(
 	for _, a := range instance.Attachments {
 		used[a.Device] = true
 	}
-	for _, name := range candidates() {
+	for _, name := range candidates {
 		if !used[name] && !state.inFlight[name] && !state.taken[name] {
 			state.inFlight[name] = true
 			return name, func() { d.release(state, name) }, true

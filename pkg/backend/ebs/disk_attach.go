@@ -2,6 +2,7 @@ package ebs
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -164,9 +165,8 @@ func diskNames(instanceType string) []string {
 	if instances.Xen(instanceType) {
 		return names
 	}
-	more := candidates()
-	for i := len(more) - 1; i >= 0; i-- {
-		names = append(names, more[i])
+	for _, name := range slices.Backward(candidates) {
+		names = append(names, name)
 	}
 	return names
 }

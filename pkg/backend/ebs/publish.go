@@ -78,30 +78,42 @@ func (b *Backend) awaitInitialized(ctx context.Context, id string) error {
 }
 
 // both reads volume and instance at the same time, so that they share one round trip.
-func (b *Backend) both(ctx context.Context, handle, node string) (ec2.Volume, ec2.Instance, error) {
-	type answer struct {
-		inst ec2.Instance
-		err  error
+func (b *Backend) both(ctx context.Context, handle, node string) (v ec2.Volume, inst ec2.Instance, err error) {
+	if err := aNode(node); err != nil {
+		return v, inst, err
 	}
-	instance := make(chan answer, 1)
-	go func() {
-		inst, err := b.instance(ctx, node)
-		instance <- answer{inst, err}
-	}()
-	v, err := b.volume(ctx, opPublish, handle)
-	a := <-instance
-	if err == nil {
-		err = a.err
+	asked := b.api.AskInstance(node)
+	if v, err = b.volume(ctx, opPublish, handle); err != nil {
+		return v, inst, err
 	}
-	return v, a.inst, err
+	inst, err = b.mustRun(ctx, node, func(ctx context.Context, id string) (ec2.Instance, bool, error) {
+		if first := asked; first != nil {
+			asked = nil
+			return first(ctx)
+		}
+		return b.api.Instance(ctx, id)
+	})
+	return v, inst, err
 }
 
 // instance reads an instance that must exist; fault.NotFound only with proof.
 func (b *Backend) instance(ctx context.Context, id string) (ec2.Instance, error) {
-	if !instanceID.MatchString(id) {
-		return ec2.Instance{}, fault.New(fault.NotFound, opPublish, id, "no node can have this id; EC2 instance ids are i- and 8 or 17 hexadecimal digits")
+	if err := aNode(id); err != nil {
+		return ec2.Instance{}, err
 	}
-	inst, err := mustExist(ctx, b, opPublish, "instance", id, b.api.Instance, b.api.InstanceAbsent)
+	return b.mustRun(ctx, id, b.api.Instance)
+}
+
+// aNode is the error for what can be no node's id.
+func aNode(id string) error {
+	if instanceID.MatchString(id) {
+		return nil
+	}
+	return fault.New(fault.NotFound, opPublish, id, "no node can have this id; EC2 instance ids are i- and 8 or 17 hexadecimal digits")
+}
+
+func (b *Backend) mustRun(ctx context.Context, id string, read func(context.Context, string) (ec2.Instance, bool, error)) (ec2.Instance, error) {
+	inst, err := mustExist(ctx, b, opPublish, "instance", id, read, b.api.InstanceAbsent)
 	if err == nil && inst.Gone() {
 		err = fault.New(fault.NotFound, opPublish, id, "the instance is terminated")
 	}

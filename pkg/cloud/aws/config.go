@@ -64,7 +64,7 @@ func NewSession(ctx context.Context, opts Options) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg.APIOptions = append(cfg.APIOptions, s.watch(opts.Recorder), newGate().pass)
+	cfg.APIOptions = append(cfg.APIOptions, s.watch(opts.Recorder))
 	s.config = cfg
 	return s, nil
 }

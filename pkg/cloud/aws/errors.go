@@ -65,13 +65,13 @@ var common = map[string]fault.Kind{
 // refusal is worth more than a request whose outcome nobody would learn.
 const lastRequest = 100 * time.Millisecond
 
-// Do makes one API call and repeats it while AWS refuses it for its rate, with a
+// Do makes one API call through a gate and repeats it while AWS refuses it for its rate, with a
 // jittered backoff of at most 5 s, as long as ctx allows. Its error is classified;
 // where ctx ends while waiting, it is the last refusal.
-func Do[T any](ctx context.Context, call Call, request func(context.Context) (T, error)) (T, error) {
+func Do[T any](ctx context.Context, g *Gate, call Call, request func(context.Context) (T, error)) (T, error) {
 	var refusal error
 	for backoff := 200 * time.Millisecond; ; backoff = min(2*backoff, 5*time.Second) {
-		out, err := request(ctx)
+		out, err := pass(ctx, g, call.Op, refusal != nil, request)
 		switch {
 		case err == nil:
 			return out, nil
@@ -79,8 +79,6 @@ func Do[T any](ctx context.Context, call Call, request func(context.Context) (T,
 			return out, Classify(refusal, call)
 		case !Throttled(err) || call.Codes[code(err)] != 0: // EFS calls a change that comes too soon "TooManyRequests"
 			return out, Classify(err, call)
-		case refusal == nil:
-			ctx = context.WithValue(ctx, repeated{}, true)
 		}
 		refusal = err
 		// Full jitter: many callers that were refused together must not return together.

@@ -89,7 +89,7 @@ func TestClassify_AdviceFollowsTheServicesText(t *testing.T) {
 
 func TestDo_RepeatsThrottlesUntilTheDeadlineAndThenTellsThem(t *testing.T) {
 	calls := 0
-	got, err := aws.Do(t.Context(), aws.Call{Op: "DeleteVolume"}, func(context.Context) (string, error) {
+	got, err := aws.Do(t.Context(), aws.NewGate("EC2"), aws.Call{Op: "DeleteVolume"}, func(context.Context) (string, error) {
 		if calls++; calls < 3 {
 			return "", answer("RequestLimitExceeded", 503)
 		}
@@ -100,7 +100,7 @@ func TestDo_RepeatsThrottlesUntilTheDeadlineAndThenTellsThem(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	_, err = aws.Do(ctx, aws.Call{Op: "DeleteVolume", Mutates: true}, func(context.Context) (string, error) {
+	_, err = aws.Do(ctx, aws.NewGate("EC2"), aws.Call{Op: "DeleteVolume", Mutates: true}, func(context.Context) (string, error) {
 		return "", answer("RequestLimitExceeded", 503)
 	})
 	if !fault.Is(err, fault.Unavailable) || fault.CodeOf(err) != "RequestLimitExceeded" {
@@ -110,7 +110,7 @@ func TestDo_RepeatsThrottlesUntilTheDeadlineAndThenTellsThem(t *testing.T) {
 
 func TestDo_RepeatsNothingElse(t *testing.T) {
 	calls := 0
-	_, err := aws.Do(t.Context(), aws.Call{Op: "CreateSnapshot", Mutates: true}, func(context.Context) (string, error) {
+	_, err := aws.Do(t.Context(), aws.NewGate("EC2"), aws.Call{Op: "CreateSnapshot", Mutates: true}, func(context.Context) (string, error) {
 		calls++
 		return "", &net.OpError{Op: "read", Err: io.ErrUnexpectedEOF}
 	})

@@ -60,7 +60,7 @@ func NewExplicitSession(o Explicit) (*Session, error) {
 		}))
 	}
 	cfg.BaseEndpoint = endpoint(o.EC2)
-	cfg.APIOptions = append(cfg.APIOptions, s.watch(o.Recorder), newGate().pass)
+	cfg.APIOptions = append(cfg.APIOptions, s.watch(o.Recorder))
 	s.config = cfg
 	return s, nil
 }

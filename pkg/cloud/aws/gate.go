@@ -9,9 +9,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
-	"github.com/aws/smithy-go/middleware"
 )
 
 const (
@@ -22,15 +19,16 @@ const (
 	firstWindow = 2
 )
 
-// gate lets requests out, in the order in which they came, so that AWS refuses hardly
-// any for their rate: as many as AWS documents at once; beyond that a few at one time,
-// twice as many with every round that AWS takes; and once it refused one, as its bucket
-// refills. It only saves refusals: what AWS answers is right.
+// Gate lets the requests to one service out, in the order in which they came, so that AWS
+// refuses hardly any for their rate: as many as AWS documents at once; beyond that a few at
+// one time, twice as many with every round that AWS takes; and once it refused one, as its
+// bucket refills. It only saves refusals: what AWS answers is right.
 // Requests that wait here are not built yet, and cost little.
-type gate struct {
+type Gate struct {
+	service  string
 	mu       sync.Mutex
-	lanes    map[action]*lane
-	inFlight int // changing requests of all lanes
+	lanes    map[string]*lane // by operation
+	inFlight int              // changing requests of all lanes
 }
 
 // action is what AWS keeps a rate for.
@@ -55,17 +53,20 @@ type ticket struct {
 	risked  bool // AWS was not known to have a token for it
 }
 
-func newGate() *gate { return &gate{lanes: map[action]*lane{}} }
+// NewGate makes the gate of one service, as the SDK names it ("EC2"). Clients of one
+// endpoint and account should share it.
+func NewGate(service string) *Gate { return &Gate{service: service, lanes: map[string]*lane{}} }
 
 // enter waits until a request may go out; again is one that AWS refused before and
 // goes before the others. The caller must give the ticket back to leave.
-func (g *gate) enter(ctx context.Context, a action, again bool) (*ticket, error) {
+func (g *Gate) enter(ctx context.Context, operation string, again bool) (*ticket, error) {
 	t := &ticket{granted: make(chan struct{})}
 	g.mu.Lock()
-	l := g.lanes[a]
+	l := g.lanes[operation]
 	if l == nil {
+		a := action{g.service, operation}
 		l = &lane{changes: a.changes(), bucket: newBucket(documented(a), time.Now())}
-		g.lanes[a] = l
+		g.lanes[operation] = l
 	}
 	at := len(l.queue)
 	if again {
@@ -97,10 +98,10 @@ func (g *gate) enter(ctx context.Context, a action, again bool) (*ticket, error)
 }
 
 // leave ends a request that was let out.
-func (g *gate) leave(a action, t *ticket, throttled bool) {
+func (g *Gate) leave(operation string, t *ticket, throttled bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	l := g.lanes[a]
+	l := g.lanes[operation]
 	if throttled {
 		l.refused(t, time.Now())
 	} else {
@@ -110,7 +111,7 @@ func (g *gate) leave(a action, t *ticket, throttled bool) {
 }
 
 // release frees a request's place. The caller holds mu.
-func (g *gate) release(l *lane) {
+func (g *Gate) release(l *lane) {
 	l.inFlight--
 	full := g.inFlight >= maxInFlight
 	if l.changes {
@@ -125,7 +126,7 @@ func (g *gate) release(l *lane) {
 }
 
 // pump lets out what may go. The caller holds mu.
-func (g *gate) pump(l *lane) {
+func (g *Gate) pump(l *lane) {
 	for len(l.queue) > 0 {
 		if l.changes && g.inFlight >= maxInFlight {
 			return // whoever leaves pumps again
@@ -148,7 +149,7 @@ func (g *gate) pump(l *lane) {
 	}
 }
 
-func (g *gate) wake(l *lane, after time.Duration) {
+func (g *Gate) wake(l *lane, after time.Duration) {
 	if l.timer != nil {
 		l.timer.Stop()
 	}
@@ -159,26 +160,18 @@ func (g *gate) wake(l *lane, after time.Duration) {
 	})
 }
 
-// repeated marks the context of a request that AWS refused for its rate before.
-type repeated struct{}
-
 // errNotSent is in the chain of a request that never went out.
 var errNotSent = errors.New("the request was not sent: the call ended while it waited for AWS's rate")
 
-// pass makes every request go through the gate, before it is built.
-func (g *gate) pass(stack *middleware.Stack) error {
-	return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("diskbridge.Gate", func(
-		ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler,
-	) (out middleware.InitializeOutput, meta middleware.Metadata, err error) {
-		a := action{awsmiddleware.GetServiceID(ctx), awsmiddleware.GetOperationName(ctx)}
-		t, err := g.enter(ctx, a, ctx.Value(repeated{}) != nil)
-		if err != nil {
-			return out, meta, fmt.Errorf("%w: %w", errNotSent, err)
-		}
-		defer func() { g.leave(a, t, Throttled(err)) }()
-		apart(func() { out, meta, err = next.HandleInitialize(ctx, in) })
-		return out, meta, err
-	}), middleware.After)
+// pass sends one request through a gate; again is one that AWS refused before.
+func pass[T any](ctx context.Context, g *Gate, operation string, again bool, request func(context.Context) (T, error)) (out T, err error) {
+	t, err := g.enter(ctx, operation, again)
+	if err != nil {
+		return out, fmt.Errorf("%w: %w", errNotSent, err)
+	}
+	defer func() { g.leave(operation, t, Throttled(err)) }()
+	apart(func() { out, err = request(ctx) })
+	return out, err
 }
 
 // apart runs a function in a goroutine of its own and waits for it. The SDK needs a deep

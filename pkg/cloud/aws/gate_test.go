@@ -24,7 +24,7 @@ type server struct {
 }
 
 // ask sends one request through the gate, again and again until it is taken.
-func (b *server) ask(ctx context.Context, g *gate, a action) error {
+func (b *server) ask(ctx context.Context, g *Gate, a string) error {
 	for again := false; ; again = true {
 		ticket, err := g.enter(ctx, a, again)
 		if err != nil {
@@ -56,7 +56,7 @@ func (b *server) ask(ctx context.Context, g *gate, a action) error {
 }
 
 // rush sends n requests at one time and returns how long it takes until all are taken.
-func (b *server) rush(t *testing.T, g *gate, a action, n int) time.Duration {
+func (b *server) rush(t *testing.T, g *Gate, a string, n int) time.Duration {
 	t.Helper()
 	start := time.Now()
 	b.tokens, b.asOf = b.burst, start
@@ -73,7 +73,7 @@ func (b *server) rush(t *testing.T, g *gate, a action, n int) time.Duration {
 }
 
 func TestGate_RushesOnAWS(t *testing.T) {
-	create := action{"EC2", "CreateVolume"}
+	const create = "CreateVolume"
 	for name, tc := range map[string]struct {
 		aws     *server
 		n       int
@@ -91,7 +91,7 @@ func TestGate_RushesOnAWS(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				aws := tc.aws
 				aws.latency = 100 * time.Millisecond
-				took := aws.rush(t, newGate(), create, tc.n)
+				took := aws.rush(t, NewGate("EC2"), create, tc.n)
 				t.Logf("%d requests took %s; %d were refused; at most %d at one time", tc.n, took, aws.refused, aws.widest)
 				if took > tc.within || aws.refused > tc.refused || aws.taken != tc.n {
 					t.Errorf("want all within %s and at most %d refused", tc.within, tc.refused)
@@ -105,10 +105,10 @@ func TestGate_RushesOnAWS(t *testing.T) {
 }
 
 func TestGate_AFewRefusalsDoNotSlowItDown(t *testing.T) {
-	create := action{"EC2", "CreateVolume"}
+	const create = "CreateVolume"
 	for seed := range uint64(20) {
 		synctest.Test(t, func(t *testing.T) {
-			g := newGate()
+			g := NewGate("EC2")
 			aws := &server{burst: 100, perSecond: 5, latency: 100 * time.Millisecond, moods: rand.New(rand.NewPCG(seed, 1))}
 			if took := aws.rush(t, g, create, 80); took > 3*time.Second {
 				t.Errorf("seed %d: a rush that AWS has tokens for took %s", seed, took)
@@ -138,7 +138,7 @@ func TestGate_AFewRefusalsDoNotSlowItDown(t *testing.T) {
 
 func TestGate_RecoversWithinSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g, create := newGate(), action{"EC2", "CreateVolume"}
+		g, create := NewGate("EC2"), "CreateVolume"
 		aws := &server{burst: 100, perSecond: .5, latency: 100 * time.Millisecond} // others use up what AWS gives
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
@@ -162,12 +162,12 @@ func TestGate_RecoversWithinSeconds(t *testing.T) {
 
 func TestGate_ReadsPassWaitingChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g, aws := newGate(), &server{burst: 1e9, perSecond: 1e9, latency: time.Hour}
+		g, aws := NewGate("EC2"), &server{burst: 1e9, perSecond: 1e9, latency: time.Hour}
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		for range 200 {
-			wg.Go(func() { _ = aws.ask(ctx, g, action{"EC2", "CreateTags"}) })
-			wg.Go(func() { _ = aws.ask(ctx, g, action{"EC2", "DetachVolume"}) })
+			wg.Go(func() { _ = aws.ask(ctx, g, "CreateTags") })
+			wg.Go(func() { _ = aws.ask(ctx, g, "DetachVolume") })
 		}
 		synctest.Wait()
 		aws.mu.Lock()
@@ -176,13 +176,13 @@ func TestGate_ReadsPassWaitingChanges(t *testing.T) {
 		if underWay != maxInFlight {
 			t.Errorf("%d changes are under way", underWay)
 		}
-		if _, err := g.enter(t.Context(), action{"EC2", "DescribeVolumes"}, false); err != nil {
+		if _, err := g.enter(t.Context(), "DescribeVolumes", false); err != nil {
 			t.Error(err)
 		}
 		cancel() // those that wait leave the queue
 		wg.Wait()
 		for a, l := range g.lanes {
-			if len(l.queue) > 0 || a.changes() && l.inFlight != 0 {
+			if len(l.queue) > 0 || l.changes && l.inFlight != 0 {
 				t.Errorf("%v: %d wait, %d are under way", a, len(l.queue), l.inFlight)
 			}
 		}
@@ -194,8 +194,8 @@ func TestGate_ReadsPassWaitingChanges(t *testing.T) {
 
 func TestGate_WhoeverWaitsIsNotSentAtTheLastMoment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g, aws := newGate(), &server{burst: 1, perSecond: 5, latency: time.Millisecond}
-		create := action{"EC2", "CreateVolume"}
+		g, aws := NewGate("EC2"), &server{burst: 1, perSecond: 5, latency: time.Millisecond}
+		const create = "CreateVolume"
 		aws.rush(t, g, create, 2) // one is refused, so that the pace is AWS's
 		ctx, cancel := context.WithTimeout(t.Context(), 250*time.Millisecond)
 		defer cancel()
@@ -217,7 +217,7 @@ func TestGate_WhoeverWaitsIsNotSentAtTheLastMoment(t *testing.T) {
 }
 
 func BenchmarkGate(b *testing.B) {
-	g, a := newGate(), action{"KMS", "DescribeKey"}
+	g, a := NewGate("KMS"), "DescribeKey"
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			ticket, err := g.enter(b.Context(), a, false)

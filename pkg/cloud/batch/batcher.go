@@ -74,23 +74,32 @@ func New[K comparable, V any](fetch Fetch[K, V], opts Options) *Batcher[K, V] {
 // Get answers one key. found is false where the batch's call succeeded and the
 // key was absent from it. The error is the call's own, or ctx's.
 func (b *Batcher[K, V]) Get(ctx context.Context, key K) (value V, found bool, err error) {
+	return b.Ask(key)(ctx)
+}
+
+// Ask asks as Get does, and leaves the waiting to the function that it returns: so a
+// caller can ask for several things at the same time. The function is called at most once.
+func (b *Batcher[K, V]) Ask(key K) (wait func(context.Context) (value V, found bool, err error)) {
 	reply := make(chan answer[V], 1)
 	b.mu.Lock()
-	if b.ctx.Err() != nil {
-		b.mu.Unlock()
-		return value, false, ErrClosed
-	}
-	if len(b.pending) == 0 {
+	defer b.mu.Unlock()
+	switch {
+	case b.ctx.Err() != nil:
+		reply <- answer[V]{err: ErrClosed}
+	case len(b.pending) == 0:
 		b.oldest = time.Now()
+		fallthrough
+	default:
+		b.pending[key] = append(b.pending[key], reply)
+		b.dispatch()
 	}
-	b.pending[key] = append(b.pending[key], reply)
-	b.dispatch()
-	b.mu.Unlock()
-	select {
-	case a := <-reply:
-		return a.value, a.found, a.err
-	case <-ctx.Done():
-		return value, false, ctx.Err()
+	return func(ctx context.Context) (value V, found bool, err error) {
+		select {
+		case a := <-reply:
+			return a.value, a.found, a.err
+		case <-ctx.Done():
+			return value, false, ctx.Err()
+		}
 	}
 }
 

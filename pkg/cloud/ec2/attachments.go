@@ -12,8 +12,8 @@ import (
 
 // AttachVolume asks for an attachment under a device name.
 func (c *Client) AttachVolume(ctx context.Context, volume, instance, device string) error {
-	_, err := aws.Do(ctx, mutate("AttachVolume", volume), func(ctx context.Context) (*sdk.AttachVolumeOutput, error) {
-		return c.api.AttachVolume(ctx, &sdk.AttachVolumeInput{VolumeId: &volume, InstanceId: &instance, Device: &device})
+	_, err := aws.Do(ctx, c.gate, mutate("AttachVolume", volume), func(ctx context.Context) (*sdk.AttachVolumeOutput, error) {
+		return c.api.AttachVolume(ctx, &sdk.AttachVolumeInput{VolumeId: &volume, InstanceId: &instance, Device: &device}, quickly(unread[sdk.AttachVolumeOutput]))
 	})
 	return err
 }
@@ -22,8 +22,8 @@ func (c *Client) AttachVolume(ctx context.Context, volume, instance, device stri
 // IncorrectState means that EC2 holds no attachment that could be detached. force
 // takes the device away from a running system, which loses what it has not written.
 func (c *Client) DetachVolume(ctx context.Context, volume, instance string, force bool) error {
-	_, err := aws.Do(ctx, mutate("DetachVolume", volume), func(ctx context.Context) (*sdk.DetachVolumeOutput, error) {
-		return c.api.DetachVolume(ctx, &sdk.DetachVolumeInput{VolumeId: &volume, InstanceId: &instance, Force: onlyTrue(force)})
+	_, err := aws.Do(ctx, c.gate, mutate("DetachVolume", volume), func(ctx context.Context) (*sdk.DetachVolumeOutput, error) {
+		return c.api.DetachVolume(ctx, &sdk.DetachVolumeInput{VolumeId: &volume, InstanceId: &instance, Force: onlyTrue(force)}, quickly(unread[sdk.DetachVolumeOutput]))
 	})
 	return err
 }
@@ -32,6 +32,13 @@ func (c *Client) DetachVolume(ctx context.Context, volume, instance string, forc
 // does not show it at this moment, which proves nothing.
 func (c *Client) Instance(ctx context.Context, id string) (i Instance, found bool, err error) {
 	return get(ctx, c.instances, "DescribeInstances", id, id)
+}
+
+// AskInstance is Instance in two steps: what it returns waits for the answer, so that another
+// question can be asked at the same time.
+func (c *Client) AskInstance(id string) func(context.Context) (Instance, bool, error) {
+	wait := c.instances.Ask(id)
+	return func(ctx context.Context) (Instance, bool, error) { return answer(ctx, wait, "DescribeInstances", id) }
 }
 
 // InstanceAbsent reports whether an instance is proven not to exist; see VolumeAbsent.
@@ -56,7 +63,7 @@ func (c *Client) fetchInstances(ctx context.Context, ids []string) (map[string]I
 }
 
 func (c *Client) describeInstances(ctx context.Context, in *sdk.DescribeInstancesInput) ([]Instance, string, error) {
-	out, err := aws.Do(ctx, read("DescribeInstances", ""), func(ctx context.Context) (*sdk.DescribeInstancesOutput, error) {
+	out, err := aws.Do(ctx, c.gate, read("DescribeInstances", ""), func(ctx context.Context) (*sdk.DescribeInstancesOutput, error) {
 		return c.api.DescribeInstances(ctx, in, quickly(readInstances))
 	})
 	if err != nil {

@@ -35,6 +35,7 @@ type Recorder interface {
 // Client calls EC2. It is safe for concurrent use; Close it to end its batchers.
 type Client struct {
 	api      *sdk.Client
+	gate     *aws.Gate
 	absences *aws.Absences
 
 	volumes        *batch.Batcher[string, Volume]
@@ -50,7 +51,7 @@ type tagValue struct{ key, value string }
 
 // New makes a Client on a session's configuration.
 func New(cfg sdkaws.Config, opts Options) *Client {
-	c := &Client{api: sdk.NewFromConfig(cfg), absences: aws.NewAbsences(opts.AbsenceInterval)}
+	c := &Client{api: sdk.NewFromConfig(cfg), gate: aws.NewGate(sdk.ServiceID), absences: aws.NewAbsences(opts.AbsenceInterval)}
 	c.volumes = batch.New(c.fetchVolumes, opts.batch("volumes"))
 	c.volumesNamed = batch.New(c.fetchVolumesNamed, opts.batch("volumes_by_tag"))
 	c.instances = batch.New(c.fetchInstances, opts.batch("instances"))
@@ -82,7 +83,7 @@ func (c *Client) AbsenceInterval() time.Duration { return c.absences.Interval }
 
 // CreateTags sets tags on one resource, overwriting values of equal keys.
 func (c *Client) CreateTags(ctx context.Context, id string, tags map[string]string) error {
-	_, err := aws.Do(ctx, mutate("CreateTags", id), func(ctx context.Context) (*sdk.CreateTagsOutput, error) {
+	_, err := aws.Do(ctx, c.gate, mutate("CreateTags", id), func(ctx context.Context) (*sdk.CreateTagsOutput, error) {
 		return c.api.CreateTags(ctx, &sdk.CreateTagsInput{Resources: []string{id}, Tags: toTags(tags)})
 	})
 	return err
@@ -94,7 +95,7 @@ func (c *Client) DeleteTags(ctx context.Context, id string, keys []string) error
 	for i := range keys {
 		tags[i].Key = &keys[i]
 	}
-	_, err := aws.Do(ctx, mutate("DeleteTags", id), func(ctx context.Context) (*sdk.DeleteTagsOutput, error) {
+	_, err := aws.Do(ctx, c.gate, mutate("DeleteTags", id), func(ctx context.Context) (*sdk.DeleteTagsOutput, error) {
 		return c.api.DeleteTags(ctx, &sdk.DeleteTagsInput{Resources: []string{id}, Tags: tags})
 	})
 	return err
@@ -102,7 +103,7 @@ func (c *Client) DeleteTags(ctx context.Context, id string, keys []string) error
 
 // Zones lists the region's availability zones that are open to this account.
 func (c *Client) Zones(ctx context.Context) ([]Zone, error) {
-	out, err := aws.Do(ctx, read("DescribeAvailabilityZones", ""), func(ctx context.Context) (*sdk.DescribeAvailabilityZonesOutput, error) {
+	out, err := aws.Do(ctx, c.gate, read("DescribeAvailabilityZones", ""), func(ctx context.Context) (*sdk.DescribeAvailabilityZonesOutput, error) {
 		return c.api.DescribeAvailabilityZones(ctx, &sdk.DescribeAvailabilityZonesInput{
 			Filters: []types.Filter{filter("state", "available"), filter("zone-type", "availability-zone")},
 		})
@@ -119,7 +120,12 @@ func (c *Client) Zones(ctx context.Context) ([]Zone, error) {
 
 // get reads one key through a batcher; an ended context becomes a fault too.
 func get[K comparable, V any](ctx context.Context, b *batch.Batcher[K, V], op, subject string, key K) (V, bool, error) {
-	v, found, err := b.Get(ctx, key)
+	return answer(ctx, b.Ask(key), op, subject)
+}
+
+// answer waits for what a batcher was asked.
+func answer[V any](ctx context.Context, wait func(context.Context) (V, bool, error), op, subject string) (V, bool, error) {
+	v, found, err := wait(ctx)
 	var known *fault.Error
 	if err != nil && !errors.As(err, &known) {
 		err = aws.Classify(err, read(op, subject))

@@ -22,7 +22,7 @@ func (c *Client) SubnetsIn(ctx context.Context, vpc, zone string) ([]Subnet, err
 
 func (c *Client) subnets(ctx context.Context, filters ...types.Filter) ([]Subnet, error) {
 	return allPages(func(token string) ([]Subnet, string, error) {
-		out, err := aws.Do(ctx, read("DescribeSubnets", ""), func(ctx context.Context) (*sdk.DescribeSubnetsOutput, error) {
+		out, err := aws.Do(ctx, c.gate, read("DescribeSubnets", ""), func(ctx context.Context) (*sdk.DescribeSubnetsOutput, error) {
 			return c.api.DescribeSubnets(ctx, &sdk.DescribeSubnetsInput{Filters: filters, MaxResults: sdkaws.Int32(pageSize), NextToken: optional(token)})
 		})
 		if err != nil {
@@ -50,7 +50,7 @@ func (c *Client) DefaultSecurityGroup(ctx context.Context, vpc string) ([]Securi
 
 func (c *Client) groups(ctx context.Context, filters ...types.Filter) ([]SecurityGroup, error) {
 	return allPages(func(token string) ([]SecurityGroup, string, error) {
-		out, err := aws.Do(ctx, read("DescribeSecurityGroups", ""), func(ctx context.Context) (*sdk.DescribeSecurityGroupsOutput, error) {
+		out, err := aws.Do(ctx, c.gate, read("DescribeSecurityGroups", ""), func(ctx context.Context) (*sdk.DescribeSecurityGroupsOutput, error) {
 			return c.api.DescribeSecurityGroups(ctx, &sdk.DescribeSecurityGroupsInput{Filters: filters, MaxResults: sdkaws.Int32(pageSize), NextToken: optional(token)})
 		})
 		if err != nil {

@@ -14,7 +14,7 @@ import (
 // never repeated after a lost answer: that is fault.UnknownOutcome, and the caller
 // must look for the tags before it asks again. The description may be empty.
 func (c *Client) CreateSnapshot(ctx context.Context, volume, description string, tags map[string]string) (Snapshot, error) {
-	out, err := aws.Do(ctx, mutate("CreateSnapshot", volume), func(ctx context.Context) (*sdk.CreateSnapshotOutput, error) {
+	out, err := aws.Do(ctx, c.gate, mutate("CreateSnapshot", volume), func(ctx context.Context) (*sdk.CreateSnapshotOutput, error) {
 		return c.api.CreateSnapshot(ctx, &sdk.CreateSnapshotInput{
 			VolumeId: &volume, Description: optional(description), TagSpecifications: tagSpec(types.ResourceTypeSnapshot, tags),
 		}, once)
@@ -30,8 +30,8 @@ func (c *Client) CreateSnapshot(ctx context.Context, volume, description string,
 
 // DeleteSnapshot deletes a snapshot; fault.NotFound proves nothing, see SnapshotAbsent.
 func (c *Client) DeleteSnapshot(ctx context.Context, id string) error {
-	_, err := aws.Do(ctx, mutate("DeleteSnapshot", id), func(ctx context.Context) (*sdk.DeleteSnapshotOutput, error) {
-		return c.api.DeleteSnapshot(ctx, &sdk.DeleteSnapshotInput{SnapshotId: &id})
+	_, err := aws.Do(ctx, c.gate, mutate("DeleteSnapshot", id), func(ctx context.Context) (*sdk.DeleteSnapshotOutput, error) {
+		return c.api.DeleteSnapshot(ctx, &sdk.DeleteSnapshotInput{SnapshotId: &id}, quickly(unread[sdk.DeleteSnapshotOutput]))
 	})
 	return err
 }
@@ -91,7 +91,7 @@ func (c *Client) filteredSnapshots(ctx context.Context, f types.Filter, owners [
 }
 
 func (c *Client) describeSnapshots(ctx context.Context, in *sdk.DescribeSnapshotsInput) ([]Snapshot, string, error) {
-	out, err := aws.Do(ctx, read("DescribeSnapshots", ""), func(ctx context.Context) (*sdk.DescribeSnapshotsOutput, error) {
+	out, err := aws.Do(ctx, c.gate, read("DescribeSnapshots", ""), func(ctx context.Context) (*sdk.DescribeSnapshotsOutput, error) {
 		return c.api.DescribeSnapshots(ctx, in)
 	})
 	if err != nil {

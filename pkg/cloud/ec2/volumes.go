@@ -33,7 +33,7 @@ func (c *Client) CreateVolume(ctx context.Context, spec VolumeSpec) (Volume, err
 
 		VolumeInitializationRate: positive(spec.InitRate),
 	}
-	out, err := aws.Do(ctx, mutate("CreateVolume", ""), func(ctx context.Context) (*sdk.CreateVolumeOutput, error) {
+	out, err := aws.Do(ctx, c.gate, mutate("CreateVolume", ""), func(ctx context.Context) (*sdk.CreateVolumeOutput, error) {
 		return c.api.CreateVolume(ctx, in)
 	})
 	if err != nil {
@@ -51,7 +51,7 @@ func (c *Client) CreateVolume(ctx context.Context, spec VolumeSpec) (Volume, err
 // The same token means the same clone.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CopyVolumes.html
 func (c *Client) CopyVolume(ctx context.Context, spec VolumeSpec) (Volume, error) {
-	out, err := aws.Do(ctx, mutate("CopyVolumes", spec.Source), func(ctx context.Context) (*sdk.CopyVolumesOutput, error) {
+	out, err := aws.Do(ctx, c.gate, mutate("CopyVolumes", spec.Source), func(ctx context.Context) (*sdk.CopyVolumesOutput, error) {
 		return c.api.CopyVolumes(ctx, &sdk.CopyVolumesInput{
 			SourceVolumeId: &spec.Source, ClientToken: optional(spec.Token), VolumeType: types.VolumeType(spec.Type),
 			Size: gib(spec.SizeGiB), Iops: positive(spec.IOPS), Throughput: positive(spec.Throughput),
@@ -71,8 +71,8 @@ func (c *Client) CopyVolume(ctx context.Context, spec VolumeSpec) (Volume, error
 // DeleteVolume deletes a volume. fault.NotFound is EC2's word for this id at this
 // moment, not a proof; see VolumeAbsent.
 func (c *Client) DeleteVolume(ctx context.Context, id string) error {
-	_, err := aws.Do(ctx, mutate("DeleteVolume", id), func(ctx context.Context) (*sdk.DeleteVolumeOutput, error) {
-		return c.api.DeleteVolume(ctx, &sdk.DeleteVolumeInput{VolumeId: &id})
+	_, err := aws.Do(ctx, c.gate, mutate("DeleteVolume", id), func(ctx context.Context) (*sdk.DeleteVolumeOutput, error) {
+		return c.api.DeleteVolume(ctx, &sdk.DeleteVolumeInput{VolumeId: &id}, quickly(unread[sdk.DeleteVolumeOutput]))
 	})
 	return err
 }
@@ -119,7 +119,7 @@ func (c *Client) filteredVolumes(ctx context.Context, f types.Filter) ([]Volume,
 }
 
 func (c *Client) describeVolumes(ctx context.Context, in *sdk.DescribeVolumesInput) ([]Volume, string, error) {
-	out, err := aws.Do(ctx, read("DescribeVolumes", ""), func(ctx context.Context) (*sdk.DescribeVolumesOutput, error) {
+	out, err := aws.Do(ctx, c.gate, read("DescribeVolumes", ""), func(ctx context.Context) (*sdk.DescribeVolumesOutput, error) {
 		return c.api.DescribeVolumes(ctx, in, quickly(readVolumes))
 	})
 	if err != nil {
@@ -152,8 +152,8 @@ func (c *Client) ModifyVolume(ctx context.Context, id string, change Change) err
 	if change.SizeGiB > 0 {
 		in.Size = gib(change.SizeGiB)
 	}
-	_, err := aws.Do(ctx, mutate("ModifyVolume", id), func(ctx context.Context) (*sdk.ModifyVolumeOutput, error) {
-		return c.api.ModifyVolume(ctx, in)
+	_, err := aws.Do(ctx, c.gate, mutate("ModifyVolume", id), func(ctx context.Context) (*sdk.ModifyVolumeOutput, error) {
+		return c.api.ModifyVolume(ctx, in, quickly(unread[sdk.ModifyVolumeOutput]))
 	})
 	return err
 }
@@ -162,7 +162,7 @@ func (c *Client) ModifyVolume(ctx context.Context, id string, change Change) err
 // its data already.
 // https://docs.aws.amazon.com/ebs/latest/userguide/initalize-volume.html
 func (c *Client) Initialized(ctx context.Context, id string) (bool, error) {
-	out, err := aws.Do(ctx, read("DescribeVolumeStatus", id), func(ctx context.Context) (*sdk.DescribeVolumeStatusOutput, error) {
+	out, err := aws.Do(ctx, c.gate, read("DescribeVolumeStatus", id), func(ctx context.Context) (*sdk.DescribeVolumeStatusOutput, error) {
 		return c.api.DescribeVolumeStatus(ctx, &sdk.DescribeVolumeStatusInput{VolumeIds: []string{id}})
 	})
 	if err != nil || len(out.VolumeStatuses) == 0 {
@@ -179,7 +179,7 @@ func (c *Client) Modification(ctx context.Context, id string) (m Modification, f
 
 func (c *Client) fetchModifications(ctx context.Context, ids []string) (map[string]Modification, error) {
 	list, err := allPages(func(token string) ([]types.VolumeModification, string, error) {
-		out, err := aws.Do(ctx, read("DescribeVolumesModifications", ""), func(ctx context.Context) (*sdk.DescribeVolumesModificationsOutput, error) {
+		out, err := aws.Do(ctx, c.gate, read("DescribeVolumesModifications", ""), func(ctx context.Context) (*sdk.DescribeVolumesModificationsOutput, error) {
 			return c.api.DescribeVolumesModifications(ctx, &sdk.DescribeVolumesModificationsInput{
 				Filters: []types.Filter{filter("volume-id", ids...)}, MaxResults: sdkaws.Int32(pageSize), NextToken: optional(token),
 			})

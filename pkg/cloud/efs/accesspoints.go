@@ -20,7 +20,7 @@ func (c *Client) CreateAccessPoint(ctx context.Context, a AccessPoint) (AccessPo
 		ClientToken: &a.Token, FileSystemId: &a.FileSystem, Tags: toTags(a.Tags), PosixUser: &types.PosixUser{Uid: &a.UID, Gid: &a.GID},
 		RootDirectory: &types.RootDirectory{Path: &a.Path, CreationInfo: &types.CreationInfo{OwnerUid: &a.UID, OwnerGid: &a.GID, Permissions: &a.Perms}},
 	}
-	out, err := aws.Do(ctx, mutate("CreateAccessPoint", a.FileSystem), func(ctx context.Context) (*sdk.CreateAccessPointOutput, error) {
+	out, err := aws.Do(ctx, c.gate, mutate("CreateAccessPoint", a.FileSystem), func(ctx context.Context) (*sdk.CreateAccessPointOutput, error) {
 		out, err := c.api.CreateAccessPoint(ctx, in)
 		var exists *types.AccessPointAlreadyExists
 		if errors.As(err, &exists) {
@@ -69,7 +69,7 @@ func (c *Client) AccessPointAbsent(ctx context.Context, id string) (bool, error)
 func (c *Client) describePoints(ctx context.Context, in *sdk.DescribeAccessPointsInput) ([]AccessPoint, error) {
 	var all []AccessPoint
 	for {
-		out, err := aws.Do(ctx, read("DescribeAccessPoints", sdkaws.ToString(in.AccessPointId)), func(ctx context.Context) (*sdk.DescribeAccessPointsOutput, error) {
+		out, err := aws.Do(ctx, c.gate, read("DescribeAccessPoints", sdkaws.ToString(in.AccessPointId)), func(ctx context.Context) (*sdk.DescribeAccessPointsOutput, error) {
 			return c.api.DescribeAccessPoints(ctx, in)
 		})
 		if err != nil {
@@ -87,7 +87,7 @@ func (c *Client) describePoints(ctx context.Context, in *sdk.DescribeAccessPoint
 
 // DeleteAccessPoint removes an access point; what is in its directory stays.
 func (c *Client) DeleteAccessPoint(ctx context.Context, id string) error {
-	_, err := aws.Do(ctx, mutate("DeleteAccessPoint", id), func(ctx context.Context) (*sdk.DeleteAccessPointOutput, error) {
+	_, err := aws.Do(ctx, c.gate, mutate("DeleteAccessPoint", id), func(ctx context.Context) (*sdk.DeleteAccessPointOutput, error) {
 		return c.api.DeleteAccessPoint(ctx, &sdk.DeleteAccessPointInput{AccessPointId: &id})
 	})
 	return err

@@ -33,6 +33,7 @@ type Recorder interface {
 // Client calls EFS. It is safe for concurrent use; Close it to end its batchers.
 type Client struct {
 	api      *sdk.Client
+	gate     *aws.Gate
 	absences *aws.Absences
 
 	systems *batch.Batcher[string, FileSystem]    // by id
@@ -42,7 +43,7 @@ type Client struct {
 
 // New makes a Client on a session's configuration.
 func New(cfg sdkaws.Config, opts Options) *Client {
-	c := &Client{api: sdk.NewFromConfig(cfg), absences: aws.NewAbsences(opts.AbsenceInterval)}
+	c := &Client{api: sdk.NewFromConfig(cfg), gate: aws.NewGate(sdk.ServiceID), absences: aws.NewAbsences(opts.AbsenceInterval)}
 	c.systems = batch.New(c.fetchSystems, opts.batch("file_systems", 0, 0))
 	c.tokens = batch.New(c.fetchTokens, opts.batch("file_systems_by_token", 0, 0))
 	// EFS describes the mount targets of one file system at a time: one key is one call.
@@ -70,7 +71,7 @@ func (c *Client) AbsenceInterval() time.Duration { return c.absences.Interval }
 
 // Tag sets tags of a file system or an access point, overwriting values of equal keys.
 func (c *Client) Tag(ctx context.Context, id string, tags map[string]string) error {
-	_, err := aws.Do(ctx, mutate("TagResource", id), func(ctx context.Context) (*sdk.TagResourceOutput, error) {
+	_, err := aws.Do(ctx, c.gate, mutate("TagResource", id), func(ctx context.Context) (*sdk.TagResourceOutput, error) {
 		return c.api.TagResource(ctx, &sdk.TagResourceInput{ResourceId: &id, Tags: toTags(tags)})
 	})
 	return err
@@ -78,7 +79,7 @@ func (c *Client) Tag(ctx context.Context, id string, tags map[string]string) err
 
 // Untag removes tags of a file system or an access point.
 func (c *Client) Untag(ctx context.Context, id string, keys []string) error {
-	_, err := aws.Do(ctx, mutate("UntagResource", id), func(ctx context.Context) (*sdk.UntagResourceOutput, error) {
+	_, err := aws.Do(ctx, c.gate, mutate("UntagResource", id), func(ctx context.Context) (*sdk.UntagResourceOutput, error) {
 		return c.api.UntagResource(ctx, &sdk.UntagResourceInput{ResourceId: &id, TagKeys: keys})
 	})
 	return err

@@ -29,7 +29,7 @@ func (c *Client) CreateFileSystem(ctx context.Context, spec FileSystemSpec) (Fil
 		Encrypted: &spec.Encrypted, KmsKeyId: optional(spec.KMSKey), AvailabilityZoneName: optional(spec.Zone),
 		Backup: spec.Backup, Tags: toTags(spec.Tags),
 	}
-	out, err := aws.Do(ctx, mutate("CreateFileSystem", ""), func(ctx context.Context) (*sdk.CreateFileSystemOutput, error) {
+	out, err := aws.Do(ctx, c.gate, mutate("CreateFileSystem", ""), func(ctx context.Context) (*sdk.CreateFileSystemOutput, error) {
 		out, err := c.api.CreateFileSystem(ctx, in)
 		var exists *types.FileSystemAlreadyExists
 		if errors.As(err, &exists) {
@@ -127,7 +127,7 @@ func (c *Client) fetch(ctx context.Context, keys []string, key func(FileSystem) 
 }
 
 func (c *Client) describe(ctx context.Context, in *sdk.DescribeFileSystemsInput) ([]FileSystem, string, error) {
-	out, err := aws.Do(ctx, read("DescribeFileSystems", sdkaws.ToString(in.FileSystemId)), func(ctx context.Context) (*sdk.DescribeFileSystemsOutput, error) {
+	out, err := aws.Do(ctx, c.gate, read("DescribeFileSystems", sdkaws.ToString(in.FileSystemId)), func(ctx context.Context) (*sdk.DescribeFileSystemsOutput, error) {
 		return c.api.DescribeFileSystems(ctx, in)
 	})
 	if err != nil {
@@ -144,7 +144,7 @@ func (c *Client) describe(ctx context.Context, in *sdk.DescribeFileSystemsInput)
 // UpdateFileSystem changes the throughput. EFS allows a lower one, or another mode,
 // once in 24 hours: fault.Unavailable.
 func (c *Client) UpdateFileSystem(ctx context.Context, id string, t Throughput) error {
-	_, err := aws.Do(ctx, mutate("UpdateFileSystem", id), func(ctx context.Context) (*sdk.UpdateFileSystemOutput, error) {
+	_, err := aws.Do(ctx, c.gate, mutate("UpdateFileSystem", id), func(ctx context.Context) (*sdk.UpdateFileSystemOutput, error) {
 		return c.api.UpdateFileSystem(ctx, &sdk.UpdateFileSystemInput{
 			FileSystemId: &id, ThroughputMode: types.ThroughputMode(t.Mode), ProvisionedThroughputInMibps: mibs(t),
 		})
@@ -155,7 +155,7 @@ func (c *Client) UpdateFileSystem(ctx context.Context, id string, t Throughput) 
 // DeleteFileSystem begins to delete a file system, with its access points. fault.InUse
 // means that it still has mount targets.
 func (c *Client) DeleteFileSystem(ctx context.Context, id string) error {
-	_, err := aws.Do(ctx, mutate("DeleteFileSystem", id), func(ctx context.Context) (*sdk.DeleteFileSystemOutput, error) {
+	_, err := aws.Do(ctx, c.gate, mutate("DeleteFileSystem", id), func(ctx context.Context) (*sdk.DeleteFileSystemOutput, error) {
 		return c.api.DeleteFileSystem(ctx, &sdk.DeleteFileSystemInput{FileSystemId: &id})
 	})
 	return err
@@ -163,7 +163,7 @@ func (c *Client) DeleteFileSystem(ctx context.Context, id string) error {
 
 // Lifecycle reads when a file system's files move between storage classes.
 func (c *Client) Lifecycle(ctx context.Context, id string) (Lifecycle, error) {
-	out, err := aws.Do(ctx, read("DescribeLifecycleConfiguration", id), func(ctx context.Context) (*sdk.DescribeLifecycleConfigurationOutput, error) {
+	out, err := aws.Do(ctx, c.gate, read("DescribeLifecycleConfiguration", id), func(ctx context.Context) (*sdk.DescribeLifecycleConfigurationOutput, error) {
 		return c.api.DescribeLifecycleConfiguration(ctx, &sdk.DescribeLifecycleConfigurationInput{FileSystemId: &id})
 	})
 	if err != nil {
@@ -190,7 +190,7 @@ func (c *Client) PutLifecycle(ctx context.Context, id string, l Lifecycle) error
 	if l.ToPrimary != "" {
 		policies = append(policies, types.LifecyclePolicy{TransitionToPrimaryStorageClass: types.TransitionToPrimaryStorageClassRules(l.ToPrimary)})
 	}
-	_, err := aws.Do(ctx, mutate("PutLifecycleConfiguration", id), func(ctx context.Context) (*sdk.PutLifecycleConfigurationOutput, error) {
+	_, err := aws.Do(ctx, c.gate, mutate("PutLifecycleConfiguration", id), func(ctx context.Context) (*sdk.PutLifecycleConfigurationOutput, error) {
 		return c.api.PutLifecycleConfiguration(ctx, &sdk.PutLifecycleConfigurationInput{FileSystemId: &id, LifecyclePolicies: policies})
 	})
 	return err

@@ -14,7 +14,7 @@ import (
 // CreateMountTarget asks for a mount target. EFS takes no token for it: a second one
 // in the zone is fault.Conflict. Without groups EFS takes the VPC's default one.
 func (c *Client) CreateMountTarget(ctx context.Context, fileSystem, subnet string, groups []string) (MountTarget, error) {
-	out, err := aws.Do(ctx, mutate("CreateMountTarget", fileSystem), func(ctx context.Context) (*sdk.CreateMountTargetOutput, error) {
+	out, err := aws.Do(ctx, c.gate, mutate("CreateMountTarget", fileSystem), func(ctx context.Context) (*sdk.CreateMountTargetOutput, error) {
 		return c.api.CreateMountTarget(ctx, &sdk.CreateMountTargetInput{FileSystemId: &fileSystem, SubnetId: &subnet, SecurityGroups: groups})
 	})
 	if err != nil {
@@ -48,7 +48,7 @@ func (c *Client) fetchTargets(ctx context.Context, fileSystems []string) (map[st
 func (c *Client) targetsOf(ctx context.Context, fileSystem string) ([]MountTarget, error) {
 	var all []MountTarget
 	for marker := ""; ; {
-		out, err := aws.Do(ctx, read("DescribeMountTargets", fileSystem), func(ctx context.Context) (*sdk.DescribeMountTargetsOutput, error) {
+		out, err := aws.Do(ctx, c.gate, read("DescribeMountTargets", fileSystem), func(ctx context.Context) (*sdk.DescribeMountTargetsOutput, error) {
 			return c.api.DescribeMountTargets(ctx, &sdk.DescribeMountTargetsInput{
 				FileSystemId: &fileSystem, MaxItems: sdkaws.Int32(pageSize), Marker: optional(marker),
 			})
@@ -70,7 +70,7 @@ func (c *Client) targetsOf(ctx context.Context, fileSystem string) ([]MountTarge
 
 // DeleteMountTarget begins to delete a mount target; mounts through it break.
 func (c *Client) DeleteMountTarget(ctx context.Context, id string) error {
-	_, err := aws.Do(ctx, mutate("DeleteMountTarget", id), func(ctx context.Context) (*sdk.DeleteMountTargetOutput, error) {
+	_, err := aws.Do(ctx, c.gate, mutate("DeleteMountTarget", id), func(ctx context.Context) (*sdk.DeleteMountTargetOutput, error) {
 		return c.api.DeleteMountTarget(ctx, &sdk.DeleteMountTargetInput{MountTargetId: &id})
 	})
 	return err
@@ -78,7 +78,7 @@ func (c *Client) DeleteMountTarget(ctx context.Context, id string) error {
 
 // MountTargetGroups reads a mount target's security groups.
 func (c *Client) MountTargetGroups(ctx context.Context, id string) ([]string, error) {
-	out, err := aws.Do(ctx, read("DescribeMountTargetSecurityGroups", id), func(ctx context.Context) (*sdk.DescribeMountTargetSecurityGroupsOutput, error) {
+	out, err := aws.Do(ctx, c.gate, read("DescribeMountTargetSecurityGroups", id), func(ctx context.Context) (*sdk.DescribeMountTargetSecurityGroupsOutput, error) {
 		return c.api.DescribeMountTargetSecurityGroups(ctx, &sdk.DescribeMountTargetSecurityGroupsInput{MountTargetId: &id})
 	})
 	if err != nil {

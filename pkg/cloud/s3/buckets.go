@@ -35,7 +35,7 @@ func (c *Client) CreateBucket(ctx context.Context, spec BucketSpec) error {
 		in.CreateBucketConfiguration.LocationConstraint = types.BucketLocationConstraint(region)
 	}
 	c.learn(spec.Name, region)
-	_, err := aws.Do(ctx, mutate("CreateBucket", spec.Name), func(ctx context.Context) (*sdk.CreateBucketOutput, error) {
+	_, err := aws.Do(ctx, c.gate, mutate("CreateBucket", spec.Name), func(ctx context.Context) (*sdk.CreateBucketOutput, error) {
 		return c.api.CreateBucket(ctx, in, c.within(spec.Name))
 	})
 	return err
@@ -120,7 +120,7 @@ const bucketPage = 100
 
 // BucketPage lists one page of the account's buckets.
 func (c *Client) BucketPage(ctx context.Context, token string) ([]BucketInfo, string, error) {
-	out, err := aws.Do(ctx, read("ListBuckets", ""), func(ctx context.Context) (*sdk.ListBucketsOutput, error) {
+	out, err := aws.Do(ctx, c.gate, read("ListBuckets", ""), func(ctx context.Context) (*sdk.ListBucketsOutput, error) {
 		return c.api.ListBuckets(ctx, &sdk.ListBucketsInput{ContinuationToken: optional(token), MaxBuckets: sdkaws.Int32(bucketPage)})
 	})
 	if err != nil {

@@ -38,6 +38,7 @@ type Options struct {
 // the bucket must be, so that one which another account took since is never touched.
 type Client struct {
 	api      *sdk.Client
+	gate     *aws.Gate
 	sts      *sts.Client // nil where the endpoint is not AWS's
 	endpoint Endpoint
 	tls      *tls.Config // nil: whom the machine trusts
@@ -50,7 +51,7 @@ type Client struct {
 
 // New makes a Client on a session's configuration.
 func New(cfg sdkaws.Config, opts Options) (*Client, error) {
-	c := &Client{regions: map[string]string{}, absences: opts.Absences}
+	c := &Client{gate: aws.NewGate(sdk.ServiceID), regions: map[string]string{}, absences: opts.Absences}
 	if c.absences == nil {
 		c.absences = aws.NewAbsences(opts.AbsenceInterval)
 	}
@@ -106,7 +107,7 @@ func (c *Client) Owner(ctx context.Context) (string, error) {
 	if owner != "" || c.sts == nil {
 		return owner, nil
 	}
-	out, err := aws.Do(ctx, read("GetCallerIdentity", ""), func(ctx context.Context) (*sts.GetCallerIdentityOutput, error) {
+	out, err := aws.Do(ctx, c.gate, read("GetCallerIdentity", ""), func(ctx context.Context) (*sts.GetCallerIdentityOutput, error) {
 		return c.sts.GetCallerIdentity(ctx, nil)
 	})
 	if err != nil {
@@ -167,7 +168,7 @@ func ask[T any](ctx context.Context, c *Client, call aws.Call, request func(ctx 
 		var none T
 		return none, err
 	}
-	out, err := aws.Do(ctx, call, func(ctx context.Context) (T, error) { return request(ctx, optional(owner)) })
+	out, err := aws.Do(ctx, c.gate, call, func(ctx context.Context) (T, error) { return request(ctx, optional(owner)) })
 	if fault.Is(err, fault.Denied) && owner != "" {
 		err = fault.Explain(err, "S3 also answers so for a bucket of another account than "+owner+", where diskbridge works with none")
 	}
