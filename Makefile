@@ -46,9 +46,9 @@ sanity: go-version $(VERSITYGW) ## run csi-sanity against the real driver and th
 	@.ci/install test
 	@$(GO) test -v ./tests/sanity/...
 
-conformance: go-version ## compare the emulator with moto, an emulation of AWS by others (as root)
+conformance: go-version $(VERSITYGW) ## compare the emulator with moto, an emulation of AWS by others (as root)
 	@.ci/install conformance
-	@$(GO) run -tags $(TAGS) ./tests/conformance
+	@$(GO) run -tags $(TAGS) ./tests/conformance -s3-server=$(VERSITYGW)
 
 test-nvme: go-version ## run the node half on real NVMe disks in a virtual machine
 	@.ci/install nvme

@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	efstypes "github.com/aws/aws-sdk-go-v2/service/efs/types"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
@@ -131,6 +132,20 @@ func elementKey(v reflect.Value, position int) string {
 		return aws.ToString(e.FileSystemId)
 	case efstypes.MountTargetDescription:
 		return aws.ToString(e.MountTargetId)
+	case s3types.Tag:
+		return aws.ToString(e.Key)
+	case s3types.Bucket:
+		return aws.ToString(e.Name)
+	case s3types.Object:
+		return aws.ToString(e.Key)
+	case s3types.ObjectVersion:
+		return aws.ToString(e.Key) + " " + aws.ToString(e.VersionId)
+	case s3types.DeleteMarkerEntry:
+		return aws.ToString(e.Key) + " " + aws.ToString(e.VersionId)
+	case s3types.DeletedObject:
+		return aws.ToString(e.Key)
+	case s3types.MultipartUpload:
+		return aws.ToString(e.Key)
 	case kmstypes.AliasListEntry:
 		return aws.ToString(e.AliasName)
 	}

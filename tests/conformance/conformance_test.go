@@ -9,6 +9,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/diskbridge/diskbridge/pkg/emulator/s3/s3test"
 )
 
 func TestMatch(t *testing.T) {
@@ -86,7 +88,7 @@ func TestKnown_sayWhere(t *testing.T) {
 
 // TestRows_theEmulatorAnswersEach runs without moto what `make conformance` compares.
 func TestRows_theEmulatorAnswersEach(t *testing.T) {
-	server, err := startEmulator(t.Context())
+	server, err := startEmulator(t.Context(), s3test.Program(t))
 	if err != nil {
 		t.Fatal(err)
 	}

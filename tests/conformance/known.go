@@ -12,7 +12,7 @@ const (
 // known are the differences that are meant, each with where AWS says so.
 func known() []explanation {
 	var all []explanation
-	for _, part := range [][]explanation{notEmulated(), notInMoto(), otherValues(), errorsOnlyMotoGives(), refusedByAWS(), refusedOtherwise(), files()} {
+	for _, part := range [][]explanation{notEmulated(), notInMoto(), otherValues(), errorsOnlyMotoGives(), refusedByAWS(), refusedOtherwise(), files(), buckets()} {
 		all = append(all, part...)
 	}
 	return all

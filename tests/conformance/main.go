@@ -23,10 +23,11 @@ const limit = 5 * time.Minute
 
 func main() {
 	verbose := flag.Bool("v", false, "show the explained differences too")
+	objects := flag.String("s3-server", "", "path of versitygw, which keeps the emulator's objects")
 	flag.Parse()
 	// An interrupt ends what was started before it ends us.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	err := run(ctx, os.Stdout, *verbose)
+	err := run(ctx, os.Stdout, *verbose, *objects)
 	stop()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "conformance: %v\n", err)
@@ -34,7 +35,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, out io.Writer, verbose bool) (err error) {
+func run(ctx context.Context, out io.Writer, verbose bool, objects string) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if os.Geteuid() != 0 {
@@ -54,7 +55,7 @@ func run(ctx context.Context, out io.Writer, verbose bool) (err error) {
 		return err
 	}
 	defer moto.stop()
-	ours, err := startEmulator(ctx)
+	ours, err := startEmulator(ctx, objects)
 	if err != nil {
 		return err
 	}
@@ -81,6 +82,6 @@ func run(ctx context.Context, out io.Writer, verbose bool) (err error) {
 }
 
 // startEmulator starts ours as moto is: instant, and with moto's account.
-func startEmulator(ctx context.Context) (*emulator.Server, error) {
-	return emulator.Start(klog.NewContext(ctx, klog.Logger{}), emulator.Options{Profile: emulator.Instant, AccountID: account})
+func startEmulator(ctx context.Context, objects string) (*emulator.Server, error) {
+	return emulator.Start(klog.NewContext(ctx, klog.Logger{}), emulator.Options{Profile: emulator.Instant, AccountID: account, S3Server: objects})
 }

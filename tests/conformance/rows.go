@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/efs"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
@@ -38,6 +39,7 @@ type session struct {
 	ec2 *ec2.Client
 	efs *efs.Client
 	kms *kms.Client
+	s3  *s3.Client
 	sts *sts.Client
 	ids map[string]string // by name
 }
@@ -57,7 +59,7 @@ func ask(ctx context.Context, endpoint string, table []row) ([]answer, error) {
 		Region: region, BaseEndpoint: &endpoint, Retryer: func() aws.Retryer { return aws.NopRetryer{} },
 		Credentials: credentials.NewStaticCredentialsProvider("test", "test", ""),
 	}
-	s := &session{ctx: ctx, ec2: ec2.NewFromConfig(config), efs: efs.NewFromConfig(config), kms: kms.NewFromConfig(config), sts: sts.NewFromConfig(config), ids: map[string]string{}}
+	s := &session{ctx: ctx, ec2: ec2.NewFromConfig(config), efs: efs.NewFromConfig(config), kms: kms.NewFromConfig(config), s3: s3.NewFromConfig(config), sts: sts.NewFromConfig(config), ids: map[string]string{}}
 	names := map[string]string{}
 	answers := make([]answer, 0, len(table))
 	for _, r := range table {
@@ -83,7 +85,7 @@ func ask(ctx context.Context, endpoint string, table []row) ([]answer, error) {
 // rows is the whole table.
 func rows() []row {
 	var all []row
-	for _, part := range [][]row{zoneRows(), instanceRows(), createRows(), volumeRows(), attachRows(), modifyRows(), snapshotRows(), tagRows(), refusedRows(), endRows(), keyRows(), identityRows(), fileRows()} {
+	for _, part := range [][]row{zoneRows(), instanceRows(), createRows(), volumeRows(), attachRows(), modifyRows(), snapshotRows(), tagRows(), refusedRows(), endRows(), keyRows(), identityRows(), fileRows(), bucketRows()} {
 		all = append(all, part...)
 	}
 	return all
