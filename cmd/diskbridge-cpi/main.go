@@ -2,6 +2,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -40,13 +41,10 @@ Examples:
 `
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("diskbridge-cpi", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	config := flags.String("config", "", "")
@@ -69,12 +67,20 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		*config = flags.Arg(0)
 	}
 	server := &cpi.Server{
-		Config: *config, Parameters: ebs.DiskParameters(), Stderr: stderr,
+		Config: *config, Parameters: ebs.DiskParameters(), Stderr: stderr, Delegated: os.Getenv(cpi.DelegatedVariable) != "",
 		Open: func(ctx context.Context, s cpi.Settings) (*broker.Broker, func(), error) {
 			return open(ctx, s, os.Getenv(caVariable))
 		},
 	}
-	err = server.Serve(ctx, stdin, stdout)
+	// Until the request is here, a signal ends the process; from then on there is an answer.
+	request, err := io.ReadAll(io.LimitReader(stdin, cpi.MaxRequest+1))
+	if err != nil {
+		fmt.Fprintf(stderr, "diskbridge-cpi: reading the request: %v\n", err)
+		return 1
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err = server.Serve(ctx, bytes.NewReader(request), stdout)
 	var delegate *cpi.ExitError
 	switch {
 	case errors.As(err, &delegate):

@@ -6,46 +6,56 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 )
 
-// Arguments are read one by one; errors name the method, the place and the name of the argument, and never quote a value.
+// Arguments are read one by one; the first that is wrong is c.wrong, and what is read then means nothing. Errors name the
+// method, the place and the name of the argument, and never quote a value.
 
-func (c *call) wrong(i int, name, want string) error {
-	return errorf(CPIError, "%s: argument %d (%s) must be %s", *c.Method, i+1, name, want)
+func (c *call) fail(err error) {
+	if c.wrong == nil {
+		c.wrong = err
+	}
+}
+
+func (c *call) want(i int, name, what string) {
+	c.fail(errorf(CPIError, "%s: argument %d (%s) must be %s", *c.Method, i+1, name, what))
 }
 
 // text reads an argument that is a non-empty string.
-func (c *call) text(i int, name string) (string, error) {
-	var s *string
-	if err := json.Unmarshal(c.Arguments[i], &s); err != nil || s == nil || *s == "" || !utf8.ValidString(*s) {
-		return "", c.wrong(i, name, "a string that is not empty")
+func (c *call) text(i int, name string) string {
+	s, ok := c.string(i)
+	if !ok || s == "" {
+		c.want(i, name, "a string that is not empty")
 	}
-	return *s, nil
+	return s
 }
 
 // optionalText reads an argument that is a string or null.
-func (c *call) optionalText(i int, name string) (string, error) {
-	var s *string
-	if err := json.Unmarshal(c.Arguments[i], &s); err != nil {
-		return "", c.wrong(i, name, "a string or null")
+func (c *call) optionalText(i int, name string) string {
+	s, ok := c.string(i)
+	if !ok {
+		c.want(i, name, "a string or null")
 	}
-	if s == nil {
-		return "", nil
-	}
-	return *s, nil
+	return s
+}
+
+// string reads a string; null is an empty one.
+func (c *call) string(i int) (string, bool) {
+	var s string
+	return s, json.Unmarshal(c.Arguments[i], &s) == nil
 }
 
 // maxMiB is far above any disk; more would overflow bytes.
 const maxMiB = int64(math.MaxInt64 >> 20)
 
 // bytes reads a size in MiB, a whole number, and returns it in bytes.
-func (c *call) bytes(i int, name string) (int64, error) {
+func (c *call) bytes(i int, name string) int64 {
 	n, err := whole(c.Arguments[i])
 	if err != nil || n < 1 || n > maxMiB {
-		return 0, c.wrong(i, name, "a whole number of MiB, at least 1")
+		c.want(i, name, "a whole number of MiB, at least 1")
+		return 0
 	}
-	return n << 20, nil
+	return n << 20
 }
 
 // whole reads a JSON number that is whole, however it is written.
@@ -62,28 +72,21 @@ func whole(raw json.RawMessage) (int64, error) {
 }
 
 // object reads an argument that is an object; null is an empty one.
-func (c *call) object(i int, name string) (object, error) {
+func (c *call) object(i int, name string) object {
 	var o object
-	if err := json.Unmarshal(c.Arguments[i], &o); err != nil {
-		return nil, c.wrong(i, name, "an object")
+	if json.Unmarshal(c.Arguments[i], &o) != nil {
+		c.want(i, name, "an object")
 	}
-	if o == nil {
-		o = object{}
-	}
-	return o, nil
+	return o
 }
 
 // scalars reads an object of strings; numbers and truths become text, null is left out.
-func (c *call) scalars(i int, name string) (map[string]string, error) {
-	o, err := c.object(i, name)
+func (c *call) scalars(i int, name string) map[string]string {
+	out, err := texts(c.object(i, name))
 	if err != nil {
-		return nil, err
+		c.want(i, name, "an object of strings: "+err.Error())
 	}
-	out, err := texts(o)
-	if err != nil {
-		return nil, c.wrong(i, name, "an object of strings: "+err.Error())
-	}
-	return out, nil
+	return out
 }
 
 // texts turns scalar values into text and leaves null out.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -111,8 +112,22 @@ func load(path string, context object) (Settings, error) {
 			aws[key] = value
 		}
 	}
-	maps.Copy(own, ownHere)
-	return merged(properties, aws, own, context)
+	return merged(properties, aws, overlay(own, ownHere), context)
+}
+
+// overlay puts the keys of one object over another's, down to the last object.
+func overlay(under, over object) object {
+	out := maps.Clone(under)
+	for key, value := range over {
+		var a, b object
+		if json.Unmarshal(under[key], &a) == nil && json.Unmarshal(value, &b) == nil && a != nil && b != nil {
+			if both, err := json.Marshal(overlay(a, b)); err == nil { // it was JSON
+				value = both
+			}
+		}
+		out[key] = value
+	}
+	return out
 }
 
 func merged(properties, aws, own, context object) (s Settings, err error) {
@@ -235,6 +250,9 @@ func knownKeys(of any) []string {
 	return slices.Sorted(maps.Keys(all))
 }
 
+// maxTimeout is the most seconds that a method may take: a day.
+const maxTimeout = 24 * 60 * 60
+
 // check looks at what only a call to AWS needs; the errors name the key and the fix.
 func (s *Settings) check() error {
 	a := &s.AWS
@@ -274,8 +292,8 @@ func (s *Settings) check() error {
 			"set region and ec2_endpoint (or diskbridge.endpoints) to the same, or leave the endpoint out", a.Region, s.Own.Endpoints["ec2"], m[1])
 	}
 	for _, method := range slices.Sorted(maps.Keys(s.Own.Timeouts)) {
-		if known := methods()[method]; known.limit == 0 || s.Own.Timeouts[method] < 1 {
-			return fmt.Errorf("diskbridge.timeouts: %.40q is no method of ours, or its seconds are less than 1", method)
+		if known := methods()[method]; known.limit == 0 || s.Own.Timeouts[method] < 1 || s.Own.Timeouts[method] > maxTimeout {
+			return fmt.Errorf("diskbridge.timeouts: %.40q is no method of ours, or its seconds are not from 1 to %d", method, maxTimeout)
 		}
 	}
 	return nil
@@ -296,7 +314,13 @@ func endpoint(text string) (string, error) {
 	return text, nil
 }
 
-// secrets are the values that no log and no answer may show.
+// secrets are the values that no log and no answer may show, also as they look between quotation marks.
 func (s *Settings) secrets() []string {
-	return slices.DeleteFunc([]string{s.AWS.SecretAccessKey, s.AWS.SessionToken}, func(v string) bool { return len(v) < 4 })
+	var all []string
+	for _, v := range []string{s.AWS.SecretAccessKey, s.AWS.SessionToken} {
+		if quoted := strconv.Quote(v); len(v) >= 4 {
+			all = append(all, v, quoted[1:len(quoted)-1])
+		}
+	}
+	return all
 }

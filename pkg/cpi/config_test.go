@@ -46,6 +46,21 @@ func TestSettings_TheContextWinsKeyByKey(t *testing.T) {
 	}
 }
 
+// TestSettings_ObjectsAreMergedToo: what the context does not say of an object stays; null takes a value away.
+func TestSettings_ObjectsAreMergedToo(t *testing.T) {
+	config := write(t, `{"cloud":{"properties":{"diskbridge":{"timeouts":{"attach_disk":7,"detach_disk":8},"endpoints":{"sts":"https://sts"},"tags":{"a":"1","b":"2"},
+		"delegate":{"exec_path":"/cpi","api_version":3,"stemcell_formats":["x","y"]}}}}}`)
+	s, got := settingsOf(t, config, strings.Replace(credentials, "{", `{"diskbridge":{"timeouts":{"detach_disk":9},"endpoints":{"ec2":"https://ec2"},"tags":null,
+		"delegate":{"api_version":2,"stemcell_formats":["z"]}},`, 1))
+	want := Own{
+		UnknownLayout: "refuse", SnapshotWait: "pending", Timeouts: map[string]int{"attach_disk": 7, "detach_disk": 9},
+		Endpoints: map[string]string{"sts": "https://sts", "ec2": "https://ec2"}, Delegate: Delegate{ExecPath: "/cpi", APIVersion: 2, StemcellFormats: []string{"z"}},
+	}
+	if diff := cmp.Diff(want, s.Own); diff != "" || got.Error != nil {
+		t.Errorf("%+v\n%s", got.Error, diff)
+	}
+}
+
 func TestSettings_Endpoints(t *testing.T) {
 	for _, tc := range []struct{ aws, region, ec2 string }{
 		{`"region":"us-east-1"`, "us-east-1", ""},
@@ -80,6 +95,7 @@ func TestSettings_RefusesWhatIsWrong(t *testing.T) {
 		{"a layout policy", `{"aws":{"access_key_id":"a","secret_access_key":"b","region":"r"},"diskbridge":{"unknown_layout":"x"}}`, "neither allow nor refuse"},
 		{"a snapshot policy", `{"aws":{"access_key_id":"a","secret_access_key":"b","region":"r"},"diskbridge":{"snapshot_wait":"x"}}`, "neither pending nor completed"},
 		{"a timeout of nothing", `{"aws":{"access_key_id":"a","secret_access_key":"b","region":"r"},"diskbridge":{"timeouts":{"create_vm":3}}}`, "no method of ours"},
+		{"a timeout beyond all time", `{"aws":{"access_key_id":"a","secret_access_key":"b","region":"r"},"diskbridge":{"timeouts":{"has_disk":9223372037}}}`, "not from 1 to 86400"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			text := `{"cloud":{"properties":` + tc.properties + `}}`
@@ -121,6 +137,16 @@ func TestServer_ShowsNoSecret(t *testing.T) {
 	got := ask(t, f, "has_disk", `["vol-00000001"]`)
 	if got.Error == nil || !strings.Contains(got.Error.Message, "answered <redacted>") || strings.Contains(got.Log, "hunter2") || !strings.Contains(got.Log, "<redacted>") {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// TestServer_ShowsNoSecretBetweenQuotes: the log quotes what has quotation marks in it.
+func TestServer_ShowsNoSecretBetweenQuotes(t *testing.T) {
+	f := &fakeDisks{err: errSays(`it said "hunter\2"`)}
+	context := strings.Replace(credentials, `hunter2`, `\"hunter\\2\"`, 1)
+	got := serveWith(t, &Server{Open: f.open}, `{"method":"has_disk","arguments":["vol-00000001"],"api_version":2,"context":`+context+`}`)
+	if got.Error == nil || strings.Contains(got.Error.Message+got.Log, "hunter") || !strings.Contains(got.Log, "<redacted>") {
+		t.Errorf("got %+v, %s", got.Error, got.Log)
 	}
 }
 

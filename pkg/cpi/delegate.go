@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"syscall"
 	"time"
@@ -38,8 +39,11 @@ type ExitError struct{ Code int }
 // Error implements error.
 func (e *ExitError) Error() string { return fmt.Sprintf("the delegate ended with status %d", e.Code) }
 
-// dying is how long a delegate may take to end when it is asked to.
+// dying is how long a delegate may take to end when it is asked to, and its output to end after it.
 const dying = 10 * time.Second
+
+// DelegatedVariable is in a delegate's environment: what finds it there must not delegate.
+const DelegatedVariable = "DISKBRIDGE_CPI_DELEGATE"
 
 // forward gives the request, byte for byte, to the delegate, and its answer to the caller.
 func (s *Server) forward(ctx context.Context, r request, settings Settings, out io.Writer) error {
@@ -47,13 +51,21 @@ func (s *Server) forward(ctx context.Context, r request, settings Settings, out 
 	if path == "" {
 		return errorf(NotImplemented, "%s is not about disks, and no other CPI serves it: set diskbridge.delegate.exec_path", *r.Method)
 	}
+	if s.Delegated {
+		return errorf(CPIError, "%s came from diskbridge itself: diskbridge.delegate.exec_path (%s) leads back to it; name the other CPI's executable", *r.Method, path)
+	}
 	cmd := exec.CommandContext(ctx, path)
+	cmd.Env = append(os.Environ(), DelegatedVariable+"=1")
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = dying
 	var answer bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(r.text), &answer, s.Stderr
+	log := struct{ io.Writer }{s.Stderr} // by a pipe: what a delegate leaves running must not hold our own
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(r.text), &answer, log
 	err := cmd.Run()
 	var exit *exec.ExitError
+	if errors.Is(err, exec.ErrWaitDelay) && answer.Len() > 0 {
+		err = nil // it has ended, and only what it left running holds its output
+	}
 	if answer.Len() == 0 || err != nil && !errors.As(err, &exit) {
 		klog.FromContext(ctx).Info("The delegate gave no answer", "path", path)
 		return errorf(CPIError, "the delegate %s gave no answer to %s: %v; its own log is in the debug log", path, *r.Method, err)

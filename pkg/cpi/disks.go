@@ -19,17 +19,9 @@ func note(ctx context.Context, notes []string) {
 }
 
 func createDisk(ctx context.Context, c *call) (any, error) {
-	size, err := c.bytes(0, "size")
-	if err != nil {
-		return nil, err
-	}
-	p, err := c.properties(ctx, 1)
-	if err != nil {
-		return nil, err
-	}
-	vm, err := c.optionalText(2, "vm_cid")
-	if err != nil {
-		return nil, err
+	size, p, vm := c.bytes(0, "size"), c.properties(ctx, 1), c.optionalText(2, "vm_cid")
+	if c.wrong != nil {
+		return nil, c.wrong
 	}
 	disk, err := c.broker.CreateDisk(ctx, volume.EBS, volume.DiskRequest{Name: p.name, Bytes: size, Node: vm, Parameters: p.parameters, Tags: p.tags})
 	note(ctx, disk.Notes)
@@ -37,29 +29,25 @@ func createDisk(ctx context.Context, c *call) (any, error) {
 }
 
 func deleteDisk(ctx context.Context, c *call) (any, error) {
-	disk, err := c.text(0, "disk_cid")
-	if err != nil {
-		return nil, err
+	disk := c.text(0, "disk_cid")
+	if c.wrong != nil {
+		return nil, c.wrong
 	}
 	return nil, c.broker.DeleteDisk(ctx, disk)
 }
 
 func hasDisk(ctx context.Context, c *call) (any, error) {
-	disk, err := c.text(0, "disk_cid")
-	if err != nil {
-		return nil, err
+	disk := c.text(0, "disk_cid")
+	if c.wrong != nil {
+		return nil, c.wrong
 	}
 	return c.broker.HasDisk(ctx, disk)
 }
 
 func attachDisk(ctx context.Context, c *call) (any, error) {
-	vm, err := c.text(0, "vm_cid")
-	if err != nil {
-		return nil, err
-	}
-	disk, err := c.text(1, "disk_cid")
-	if err != nil {
-		return nil, err
+	vm, disk := c.text(0, "vm_cid"), c.text(1, "disk_cid")
+	if c.wrong != nil {
+		return nil, c.wrong
 	}
 	if v := c.stemcellVersion(); v == 1 {
 		return nil, errorf(NotSupported, "the VM's stemcell speaks API version 1, whose agent asks a registry, and diskbridge keeps none; use a stemcell with api_version 2 or later")
@@ -83,62 +71,48 @@ func (c *call) stemcellVersion() int {
 }
 
 func detachDisk(ctx context.Context, c *call) (any, error) {
-	vm, err := c.text(0, "vm_cid")
-	if err != nil {
-		return nil, err
-	}
-	disk, err := c.text(1, "disk_cid")
-	if err != nil {
-		return nil, err
+	vm, disk := c.text(0, "vm_cid"), c.text(1, "disk_cid")
+	if c.wrong != nil {
+		return nil, c.wrong
 	}
 	return nil, c.broker.DetachDisk(ctx, disk, vm)
 }
 
 func getDisks(ctx context.Context, c *call) (any, error) {
-	vm, err := c.text(0, "vm_cid")
-	if err != nil {
-		return nil, err
+	vm := c.text(0, "vm_cid")
+	if c.wrong != nil {
+		return nil, c.wrong
 	}
 	return c.broker.NodeDisks(ctx, volume.EBS, vm)
 }
 
 func resizeDisk(ctx context.Context, c *call) (any, error) {
-	disk, err := c.text(0, "disk_cid")
-	if err != nil {
-		return nil, err
-	}
-	size, err := c.bytes(1, "new_size")
-	if err != nil {
-		return nil, err
+	disk, size := c.text(0, "disk_cid"), c.bytes(1, "new_size")
+	if c.wrong != nil {
+		return nil, c.wrong
 	}
 	return nil, c.broker.ChangeDisk(ctx, disk, volume.DiskChange{Bytes: size})
 }
 
-// updateDisk answers the disk's own CID: it is changed in place or not at all.
+// updateDisk answers the disk's own CID: it is changed in place or not at all. The Director has detached the disk, and
+// attaches it again for NotSupported only: that is the answer to properties that are wrong, too, and create_disk, which
+// comes next, says the same.
 func updateDisk(ctx context.Context, c *call) (any, error) {
-	disk, err := c.text(0, "disk_cid")
-	if err != nil {
-		return nil, err
+	disk, size := c.text(0, "disk_cid"), c.bytes(1, "new_size")
+	if c.wrong != nil {
+		return nil, c.wrong
 	}
-	size, err := c.bytes(1, "new_size")
-	if err != nil {
-		return nil, err
-	}
-	p, err := c.properties(ctx, 2)
-	if err != nil {
-		return nil, err
+	p := c.properties(ctx, 2)
+	if c.wrong != nil {
+		return nil, errorf(NotSupported, "%s", errorOf(c.wrong).Message)
 	}
 	return disk, c.broker.ChangeDisk(ctx, disk, volume.DiskChange{Bytes: size, Parameters: p.parameters, Tags: p.tags})
 }
 
 func setDiskMetadata(ctx context.Context, c *call) (any, error) {
-	disk, err := c.text(0, "disk_cid")
-	if err != nil {
-		return nil, err
-	}
-	metadata, err := c.scalars(1, "metadata")
-	if err != nil {
-		return nil, err
+	disk, metadata := c.text(0, "disk_cid"), c.scalars(1, "metadata")
+	if c.wrong != nil {
+		return nil, c.wrong
 	}
 	notes, err := c.broker.TagDisk(ctx, disk, metadata)
 	note(ctx, notes)
@@ -147,13 +121,9 @@ func setDiskMetadata(ctx context.Context, c *call) (any, error) {
 
 // snapshotDisk tags and describes a snapshot as the AWS CPI does.
 func snapshotDisk(ctx context.Context, c *call) (any, error) {
-	disk, err := c.text(0, "disk_cid")
-	if err != nil {
-		return nil, err
-	}
-	metadata, err := c.scalars(1, "metadata")
-	if err != nil {
-		return nil, err
+	disk, metadata := c.text(0, "disk_cid"), c.scalars(1, "metadata")
+	if c.wrong != nil {
+		return nil, c.wrong
 	}
 	take := func(key string) string { v := metadata[key]; delete(metadata, key); return v }
 	director, index, job := take("director_name"), take("index"), take("job")
@@ -183,9 +153,9 @@ func path(parts ...string) string {
 }
 
 func deleteSnapshot(ctx context.Context, c *call) (any, error) {
-	id, err := c.text(0, "snapshot_cid")
-	if err != nil {
-		return nil, err
+	id := c.text(0, "snapshot_cid")
+	if c.wrong != nil {
+		return nil, c.wrong
 	}
 	return nil, c.broker.DeleteDiskSnapshot(ctx, volume.EBS, id)
 }

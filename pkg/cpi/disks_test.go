@@ -87,6 +87,30 @@ func TestMethods_WrongArgumentsAreNamed(t *testing.T) {
 	}
 }
 
+// TestUpdateDisk_WrongPropertiesStrandNoDisk: the Director has detached it, and attaches it again for NotSupported only.
+func TestUpdateDisk_WrongPropertiesStrandNoDisk(t *testing.T) {
+	strictly := strings.Replace(credentials, "{", `{"diskbridge":{"strict":true},`, 1)
+	for _, properties := range []string{`[]`, `{"tags":7}`, `{"encrypted":"perhaps"}`, `{"encrypte":true}`, `{"type":[]}`} {
+		f := &fakeDisks{}
+		got := serveWith(t, &Server{Open: f.open}, `{"method":"update_disk","arguments":["vol-00000001",1024,`+properties+`],"api_version":2,"context":`+strictly+`}`)
+		if got.Error == nil || got.Error.Type != string(NotSupported) || !strings.Contains(got.Error.Message, "cloud_properties") || f.asked != nil {
+			t.Errorf("%s: %+v after %v", properties, got.Error, f.asked)
+		}
+	}
+}
+
+// TestProperties_OneKeyTwice: their case does not matter, and chance decides nothing.
+func TestProperties_OneKeyTwice(t *testing.T) {
+	for range 20 {
+		f := &fakeDisks{}
+		got := ask(t, f, "create_disk", `[1024,{"Encrypted":true,"encrypted":false,"Type":"gp2","type":"gp3"},null]`)
+		want := map[string]string{"encrypted": "false", "type": "gp3"}
+		if diff := cmp.Diff(want, f.asked.(volume.DiskRequest).Parameters); diff != "" || got.Error != nil {
+			t.Fatalf("%+v\n%s", got.Error, diff)
+		}
+	}
+}
+
 func TestProperties_UnknownKeysWarnOrAreRefused(t *testing.T) {
 	f := &fakeDisks{}
 	got := ask(t, f, "create_disk", `[1024,{"encrypte":true,"availability":"x"},null]`)

@@ -1,13 +1,13 @@
 package cpi
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
-
-	"context"
 
 	"k8s.io/klog/v2"
 
@@ -31,55 +31,54 @@ type diskProperties struct {
 
 // properties reads cloud_properties. Unknown keys are a warning, for Directors send keys that a disk does not need, or
 // an error where the operator wants it strict.
-func (c *call) properties(ctx context.Context, i int) (diskProperties, error) {
+func (c *call) properties(ctx context.Context, i int) diskProperties {
 	p := diskProperties{parameters: map[string]string{}}
-	o, err := c.object(i, "cloud_properties")
-	if err != nil {
-		return p, err
-	}
+	o := c.object(i, "cloud_properties")
 	for _, key := range slices.Sorted(maps.Keys(o)) {
-		if key == keyTags || key == keyName || c.server.Parameters.Known(key) {
-			continue
-		}
-		why := fmt.Sprintf("cloud_properties has the unknown key %.64q%s", key, near(key, c.server.Parameters.Names()))
-		if c.settings.Own.Strict {
-			return p, errorf(CloudError, "%s (diskbridge.strict is set)", why)
-		}
-		klog.FromContext(ctx).Info("Warning: "+why, "method", *c.Method)
-	}
-	if raw, ok := o[keyTags]; ok {
-		tags := object{}
-		if err := json.Unmarshal(raw, &tags); err != nil {
-			return p, errorf(CloudError, "cloud_properties: tags must be an object of strings")
-		}
-		if p.tags, err = texts(tags); err != nil {
-			return p, errorf(CloudError, "cloud_properties: tags: %v", err)
+		if err := c.property(ctx, key, o[key], &p); err != nil {
+			c.fail(errorf(CloudError, "cloud_properties: %v", err))
 		}
 	}
-	if raw, ok := o[keyName]; ok {
-		if p.name, _, err = scalar(raw); err != nil || len(p.name) > 255 {
-			return p, errorf(CloudError, "cloud_properties: name must be a string of at most 255 bytes")
-		}
+	if err := c.encryption(o, &p); err != nil {
+		c.fail(errorf(CloudError, "cloud_properties: %v", err))
 	}
-	return p, c.shape(o, &p)
+	return p
 }
 
-// shape reads the parameters of a disk's shape, encryption resolved.
-func (c *call) shape(o object, p *diskProperties) error {
-	for _, key := range slices.Sorted(maps.Keys(o)) {
-		raw := o[key]
-		if key == keyTags || key == keyName || strings.EqualFold(key, keyEncrypted) || !c.server.Parameters.Known(key) {
-			continue
-		}
-		text, isNull, err := scalar(raw)
+// property reads one of cloud_properties. Encryption is resolved when all are known.
+func (c *call) property(ctx context.Context, key string, raw json.RawMessage, p *diskProperties) error {
+	known := c.server.Parameters
+	switch {
+	case key == keyTags:
+		var tags object
+		err := json.Unmarshal(raw, &tags)
 		if err != nil {
-			return errorf(CloudError, "cloud_properties: %s must be text or a number", key)
+			return errors.New("tags must be an object of strings")
 		}
-		if !isNull && text != "" {
-			p.parameters[c.server.Parameters.Name(key)] = text
+		if p.tags, err = texts(tags); err != nil {
+			return fmt.Errorf("tags: %w", err)
+		}
+	case key == keyName:
+		var err error
+		if p.name, _, err = scalar(raw); err != nil || len(p.name) > 255 {
+			return errors.New("name must be a string of at most 255 bytes")
+		}
+	case !known.Known(key):
+		why := fmt.Sprintf("unknown key %.64q%s", key, near(key, known.Names()))
+		if c.settings.Own.Strict {
+			return errors.New(why + " (diskbridge.strict is set)")
+		}
+		klog.FromContext(ctx).Info("Warning: cloud_properties: "+why, "method", *c.Method)
+	case !strings.EqualFold(key, keyEncrypted):
+		text, _, err := scalar(raw)
+		if err != nil {
+			return fmt.Errorf("%s must be text or a number", key)
+		}
+		if text != "" {
+			p.parameters[known.Name(key)] = text
 		}
 	}
-	return c.encryption(o, p)
+	return nil
 }
 
 // encryption resolves the AWS CPI's matrix: a key that is present in cloud_properties wins over the global one, also
@@ -90,7 +89,7 @@ func (c *call) encryption(o object, p *diskProperties) error {
 	switch {
 	case said:
 		if err := json.Unmarshal(raw, &encrypted); err != nil {
-			return errorf(CloudError, "cloud_properties: encrypted must be true or false")
+			return errors.New("encrypted must be true or false")
 		}
 	default:
 		encrypted = c.settings.AWS.Encrypted
@@ -111,14 +110,15 @@ func (c *call) encryption(o object, p *diskProperties) error {
 	return nil
 }
 
-// find returns the value of a key, whose case does not matter.
-func (o object) find(key string) (json.RawMessage, bool) {
-	for k, raw := range o {
+// find returns the value of a key, whose case does not matter. Of several it is the last in the order in which properties
+// are read, as for every other key.
+func (o object) find(key string) (raw json.RawMessage, found bool) {
+	for _, k := range slices.Sorted(maps.Keys(o)) {
 		if strings.EqualFold(k, key) {
-			return raw, true
+			raw, found = o[k], true
 		}
 	}
-	return nil, false
+	return raw, found
 }
 
 // near suggests what was probably meant.

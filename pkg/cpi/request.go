@@ -8,9 +8,9 @@ import (
 	"io"
 )
 
-// maxRequest bounds a request in bytes. The largest real ones (create_vm with a
+// MaxRequest bounds a request in bytes. The largest real ones (create_vm with a
 // whole deployment's env) stay far below it.
-const maxRequest = 4 << 20
+const MaxRequest = 4 << 20
 
 // request is what a Director or the bosh CLI sends
 // (https://bosh.io/docs/cpi-api-rpc/). Unknown keys are ignored.
@@ -27,12 +27,12 @@ type request struct {
 // key that is wrong.
 func readRequest(in io.Reader) (request, error) {
 	var r request
-	text, err := io.ReadAll(io.LimitReader(in, maxRequest+1))
+	text, err := io.ReadAll(io.LimitReader(in, MaxRequest+1))
 	switch {
 	case err != nil:
 		return r, fmt.Errorf("reading the request: %w", err)
-	case len(text) > maxRequest:
-		return r, fmt.Errorf("the request is longer than %d bytes", maxRequest)
+	case len(text) > MaxRequest:
+		return r, fmt.Errorf("the request is longer than %d bytes", MaxRequest)
 	case len(bytes.TrimSpace(text)) == 0:
 		return r, errors.New(`the request is empty; expected one JSON object such as {"method":"info","arguments":[],"context":{}}`)
 	}

@@ -37,8 +37,9 @@ type Server struct {
 	// Parameters are what cloud_properties of a disk may say.
 	Parameters backend.Parameters
 	// Open makes the engine that the settings describe. Nothing is asked of the cloud yet. close may be called once.
-	Open   func(ctx context.Context, s Settings) (b *broker.Broker, closeCloud func(), err error)
-	Stderr io.Writer // the log goes here and into the answer
+	Open      func(ctx context.Context, s Settings) (b *broker.Broker, closeCloud func(), err error)
+	Stderr    io.Writer // the log goes here and into the answer
+	Delegated bool      // this process is a delegate
 }
 
 // call is one request on its way through its method.
@@ -47,6 +48,7 @@ type call struct {
 	server   *Server
 	settings Settings
 	broker   *broker.Broker
+	wrong    error // with the arguments
 }
 
 // method is one CPI method: how many arguments it takes, how long it may take and what it does.

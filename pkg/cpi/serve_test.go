@@ -110,7 +110,7 @@ func TestServe_Refuses(t *testing.T) {
 		{"no version", `{"method":"attach_disk","arguments":["i-1","vol-1"]}`, "Bosh::Clouds::CpiError", "needs CPI API version 2"},
 		{"no credentials", `{"method":"has_disk","arguments":["vol-1"],"api_version":2}`, "Bosh::Clouds::CpiError", "credentials_source static needs access_key_id"},
 		{"too few arguments", `{"method":"has_disk","arguments":[],"api_version":2}`, "Bosh::Clouds::CpiError", "has_disk takes 1 argument, got 0"},
-		{"more than it reads", `{"method":"` + strings.Repeat("x", maxRequest) + `"}`, "Bosh::Clouds::CpiError", "longer than"},
+		{"more than it reads", `{"method":"` + strings.Repeat("x", MaxRequest) + `"}`, "Bosh::Clouds::CpiError", "longer than"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			got := serve(t, tc.request)

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -92,6 +93,74 @@ func TestDelegate_ThatFails(t *testing.T) {
 	if err != nil || !strings.Contains(stdout, "no such file") {
 		t.Errorf("%v, %s", err, stdout)
 	}
+}
+
+// TestDelegate_WithHabits: what it does with its input and output keeps no answer back.
+func TestDelegate_WithHabits(t *testing.T) {
+	const answer = `{"result":null,"error":null,"log":""}`
+	large := strings.Repeat("x", 3<<20)
+	for name, tc := range map[string]struct{ script, answer string }{
+		"it reads nothing":           {"echo '" + answer + "'", answer + "\n"},
+		"its answer is large":        {"head -c 5000000 /dev/zero", strings.Repeat("\x00", 5000000)},
+		"it leaves a child that has": {"cat >/dev/null; sleep 60 & echo '" + answer + "'; echo $! >child", answer + "\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, "--devices=none")
+			s.configure(map[string]any{"delegate": map[string]any{"exec_path": s.delegateThat("cd " + s.dir + "; " + tc.script)}})
+			stdout, _, err := s.runOurs(t.Context(), `{"method":"create_vm","arguments":["`+large+`"],"context":{},"api_version":2}`)
+			if err != nil || stdout != tc.answer {
+				t.Errorf("%v; %d bytes: %.200s", err, len(stdout), stdout)
+			}
+			if child, err := os.ReadFile(s.dir + "/child"); err == nil {
+				_ = shell(t.Context(), t, "kill", strings.TrimSpace(string(child)))
+			}
+		})
+	}
+	t.Run("it is diskbridge itself", func(t *testing.T) {
+		s := newSite(t, "--devices=none")
+		s.configure(map[string]any{"delegate": map[string]any{"exec_path": s.ours}})
+		stdout, _, err := s.runOurs(t.Context(), `{"method":"create_vm","arguments":[],"context":{},"api_version":2}`)
+		if err != nil || !strings.Contains(stdout, `"type":"Bosh::Clouds::CpiError","message":"create_vm came from diskbridge itself`) {
+			t.Errorf("%v; %s", err, stdout)
+		}
+	})
+}
+
+// TestSignals: before there is a request, they end the process; then they end the call, which is answered.
+func TestSignals(t *testing.T) {
+	s := newSite(t, "--devices=none")
+	t.Run("before the request", func(t *testing.T) {
+		cmd := exec.CommandContext(t.Context(), s.ours)
+		stdin, err := cmd.StdinPipe()
+		s.must(errors.Join(err, cmd.Start()))
+		_, err = stdin.Write([]byte(`{"method":`)) // it cannot be told from here when that is read
+		s.must(errors.Join(err, cmd.Process.Signal(syscall.SIGTERM)))
+		var exit *exec.ExitError
+		if err := cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() == 0 {
+			t.Errorf("%v", err)
+		}
+	})
+	t.Run("during create_disk", func(t *testing.T) {
+		s.must(harness.SetFaults(t.Context(), s.emulator, harness.Fault{Operation: "CreateVolume", Nth: 1, Effect: "hold-after"}))
+		cmd := exec.CommandContext(t.Context(), s.ours)
+		var out bytes.Buffer
+		cmd.Stdout, cmd.Stdin = &out, strings.NewReader(`{"method":"create_disk","arguments":[1024,{},"`+s.emulator.Instances[0].ID+`"],"context":{},"api_version":2}`)
+		s.must(cmd.Start())
+		ended := make(chan struct{})
+		var err error
+		go func() { defer close(ended); err = cmd.Wait() }()
+		if !s.held(ended) {
+			t.Fatalf("nothing was asked: %s", out.String())
+		}
+		s.must(cmd.Process.Signal(syscall.SIGTERM))
+		<-ended
+		s.must(harness.ClearFaults(t.Context(), s.emulator))
+		volumes, _ := s.live()
+		if err != nil || !strings.Contains(out.String(), "`diskbridge orphans`") || len(volumes) != 1 || volumes[0].Tags["diskbridge.io/unconfirmed"] == "" {
+			t.Errorf("%v; %s; %+v", err, out.String(), volumes)
+		}
+	})
 }
 
 // TestDelegate_LeavesVolumesRight: the AWS CPI's set_vm_metadata tags every volume of a VM, and delete_vm ends them all.

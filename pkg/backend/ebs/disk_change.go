@@ -19,8 +19,9 @@ const opChangeDisk = "change disk"
 // throttledFor is how long a change waits where EC2 refuses it for the rate of calls, before it is given up.
 const throttledFor = 2 * time.Minute
 
-// ChangeDisk changes size, type, performance and tags in place, all in one modification. fault.Unsupported means that
-// nothing was changed and that a copy is the way; after EC2 has accepted, or may have, it is never answered.
+// ChangeDisk changes size, type and performance in place, all in one modification, after the tags. fault.Unsupported means
+// that the disk is as it was, but for tags, and that a copy is the way; after EC2 has accepted a modification, or may
+// have, it is never answered.
 func (d *Disks) ChangeDisk(ctx context.Context, handle string, change volume.DiskChange) error {
 	v, err := d.read(ctx, opChangeDisk, handle)
 	if err != nil {
@@ -30,23 +31,49 @@ func (d *Disks) ChangeDisk(ctx context.Context, handle string, change volume.Dis
 		return fault.New(fault.InUse, opChangeDisk, v.ID, "the disk is %s", who)
 	}
 	want, err := d.wanted(v, change)
+	var set map[string]string
+	if err == nil && change.Parameters != nil {
+		set, err = d.diskTags(change.Tags)
+	}
 	if err != nil {
 		return &fault.Error{Op: opChangeDisk, Subject: v.ID, Kind: fault.Unsupported, Message: "not in place", Err: err}
 	}
-	set, err := d.diskTags(change.Tags)
-	if err != nil {
-		return fault.Wrap(opChangeDisk, v.ID, asInvalid(err))
-	}
-	if want != (ec2.Change{}) {
-		if err := d.modify(ctx, v, want); err != nil {
+	maps.DeleteFunc(set, func(k, value string) bool { is, has := v.Tags[k]; return has && is == value })
+	if len(set) > 0 {
+		if err := d.retagDisk(ctx, v.ID, set); err != nil {
 			return err
 		}
 	}
-	maps.DeleteFunc(set, func(k, value string) bool { is, has := v.Tags[k]; return has && is == value })
-	if len(set) == 0 {
+	if want == (ec2.Change{}) {
 		return nil
 	}
-	return d.setTags(ctx, opChangeDisk, v.ID, set)
+	return d.modify(ctx, v, want)
+}
+
+// budgeted bounds a call that EC2 may refuse for its rate, so that time is left to find out what became of it.
+func budgeted(ctx context.Context) (context.Context, context.CancelFunc) {
+	within := throttledFor
+	if deadline, ok := ctx.Deadline(); ok {
+		within = min(within, time.Until(deadline)/2)
+	}
+	return context.WithTimeout(ctx, within)
+}
+
+// retagDisk sets tags, again where an answer is lost. What EC2 refuses, a copy may have.
+func (d *Disks) retagDisk(ctx context.Context, id string, set map[string]string) error {
+	for {
+		budget, cancel := budgeted(ctx)
+		err := d.setTags(budget, opChangeDisk, id, set)
+		cancel()
+		switch {
+		case err == nil, fault.Is(err, fault.NotFound):
+			return err
+		case !fault.Is(err, fault.UnknownOutcome):
+			return &fault.Error{Op: opChangeDisk, Subject: id, Kind: fault.Unsupported, Message: "EC2 refused the tags", Err: err}
+		case batch.Pause(ctx, 500*time.Millisecond) != nil:
+			return err
+		}
+	}
 }
 
 // wanted is what of the new shape the volume does not have yet; the error says why it cannot be had in place.
@@ -139,7 +166,7 @@ func (d *Disks) sameEncryption(v ec2.Volume, values backend.Values) error {
 func (d *Disks) modify(ctx context.Context, v ec2.Volume, want ec2.Change) error {
 	asked, unknown := time.Now(), false
 	for {
-		budget, cancel := context.WithTimeout(ctx, throttledFor)
+		budget, cancel := budgeted(ctx)
 		gone, err := untilKnown(budget, opChangeDisk, func(ctx context.Context) error { return d.api.ModifyVolume(ctx, v.ID, want) }, d.aVolume(v.ID))
 		cancel()
 		switch {

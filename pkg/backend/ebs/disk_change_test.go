@@ -1,11 +1,13 @@
 package ebs_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/diskbridge/diskbridge/pkg/backend"
 	"github.com/diskbridge/diskbridge/pkg/backend/ebs"
 	"github.com/diskbridge/diskbridge/pkg/emulator"
 	"github.com/diskbridge/diskbridge/pkg/emulator/faults"
@@ -123,6 +125,70 @@ func TestDisks_ChangeIsRefusedOrDone(t *testing.T) {
 		t.Parallel()
 		if err := instant(t).disks().ChangeDisk(t.Context(), "vol-00000000000000000", larger); !fault.Is(err, fault.NotFound) {
 			t.Errorf("%v", err)
+		}
+	})
+	t.Run("throttled past the budget, which is a part of the call's time", func(t *testing.T) {
+		t.Parallel()
+		c := instant(t)
+		id := c.create(t, volume.DiskRequest{Node: c.node(0)})
+		c.fault(emulator.Fault{Operation: "ModifyVolume", Effect: faults.Throttle})
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		if err := c.disks().ChangeDisk(ctx, id, larger); !fault.Is(err, fault.Unsupported) || !strings.Contains(err.Error(), "RequestLimitExceeded") && !strings.Contains(err.Error(), "rate") {
+			t.Errorf("%v (%v)", err, fault.KindOf(err))
+		}
+	})
+	update := func(tags map[string]string) volume.DiskChange {
+		return volume.DiskChange{Bytes: 2 * volume.GiB, Parameters: map[string]string{}, Tags: tags}
+	}
+	for name, tc := range map[string]struct {
+		tags map[string]string
+		code string // with which EC2 refuses the tags
+		says string
+	}{
+		"a tag of ours":       {map[string]string{ebs.TagLayout: "raw"}, "", "is reserved"},
+		"a tag too long":      {map[string]string{"a": strings.Repeat("x", 300)}, "", "at most 128 characters"},
+		"tags denied":         {map[string]string{"a": "b"}, "UnauthorizedOperation", "grant CreateTags"},
+		"too many tags":       {map[string]string{"a": "b"}, "TagLimitExceeded", "remove some from it"},
+		"tags that EC2 hates": {map[string]string{"a": "b"}, "InvalidParameterValue", "EC2 refused the tags"},
+	} {
+		t.Run(name+", so that the Director copies and nothing stays detached", func(t *testing.T) {
+			t.Parallel()
+			c := instant(t)
+			id := c.create(t, volume.DiskRequest{Node: c.node(0)})
+			if tc.code != "" {
+				c.fault(emulator.Fault{Operation: "CreateTags", Effect: faults.Refuse, Code: tc.code})
+			}
+			if err := c.disks().ChangeDisk(t.Context(), id, update(tc.tags)); !fault.Is(err, fault.Unsupported) || !strings.Contains(err.Error(), tc.says) {
+				t.Errorf("%v (%v)", err, fault.KindOf(err))
+			}
+			if n := c.count("ModifyVolume"); n != 0 || c.disk(t, id).gib != 1 {
+				t.Errorf("%d modifications; it has %d GiB", n, c.disk(t, id).gib)
+			}
+		})
+	}
+	t.Run("tags whose answer is lost", func(t *testing.T) {
+		t.Parallel()
+		c := instant(t)
+		id := c.create(t, volume.DiskRequest{Node: c.node(0)})
+		c.fault(emulator.Fault{Operation: "CreateTags", Nth: 1, Effect: faults.DropReply})
+		if err := c.disks().ChangeDisk(t.Context(), id, update(map[string]string{"a": "b"})); err != nil || c.disk(t, id).tags["a"] != "b" || c.disk(t, id).gib != 2 {
+			t.Errorf("%v; %+v", err, c.disk(t, id))
+		}
+	})
+	t.Run("the operator's tags are those of new disks: a resize sets none", func(t *testing.T) {
+		t.Parallel()
+		c := instant(t)
+		id := c.create(t, volume.DiskRequest{Node: c.node(0)})
+		before := c.count("CreateTags")
+		tagged := func(tags map[string]string) *ebs.Disks {
+			return ebs.NewDisks(c.client(), ebs.Options{Owner: backend.Owner{Tags: tags}}, ebs.DiskOptions{Director: director})
+		}
+		if err := tagged(map[string]string{"team": "a"}).ChangeDisk(t.Context(), id, larger); err != nil || c.count("CreateTags") != before {
+			t.Errorf("%v, after %d calls for tags", err, c.count("CreateTags")-before)
+		}
+		if _, err := tagged(map[string]string{"CSIVolumeName": "x"}).CreateDisk(t.Context(), volume.DiskRequest{Bytes: volume.GiB, Node: c.node(0)}); !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "is reserved") {
+			t.Errorf("an operator's tag by which a disk would be Kubernetes': %v", err)
 		}
 	})
 	t.Run("tags change in place, without a modification", func(t *testing.T) {

@@ -75,14 +75,14 @@ func (d *Disks) diskSpec(ctx context.Context, req volume.DiskRequest) (spec ec2.
 func (d *Disks) diskTags(asked map[string]string) (map[string]string, error) {
 	tags := map[string]string{}
 	maps.Copy(tags, d.opts.Owner.Tags)
-	for _, key := range slices.Sorted(maps.Keys(asked)) {
+	maps.Copy(tags, asked)
+	for _, key := range slices.Sorted(maps.Keys(tags)) {
 		if why := reserved(key); why != "" {
 			return nil, fmt.Errorf("tag %q is reserved: %s; choose another key", key, why)
 		}
-		if cut(key, 128) != key || cut(asked[key], 256) != asked[key] {
+		if cut(key, 128) != key || cut(tags[key], 256) != tags[key] {
 			return nil, fmt.Errorf("tag %.128q: a key has at most 128 characters, a value 256", key)
 		}
-		tags[key] = asked[key]
 	}
 	return tags, nil
 }

@@ -65,7 +65,10 @@ var codes = map[string]fault.Kind{
 var advice = func() map[string]string {
 	const quota = "delete what is not needed, or ask for a higher quota of EBS in Service Quotas"
 	const elsewhere = "allow another zone or another type"
-	out := map[string]string{"InsufficientVolumeCapacity": elsewhere, "VolumeTypeNotAvailableInZone": elsewhere}
+	out := map[string]string{
+		"InsufficientVolumeCapacity": elsewhere, "VolumeTypeNotAvailableInZone": elsewhere,
+		"TagLimitExceeded": "a resource has at most 50 tags: remove some from it",
+	}
 	for _, code := range []string{"MaxIOPSLimitExceeded", "ResourceLimitExceeded", "SnapshotLimitExceeded", "VolumeLimitExceeded"} {
 		out[code] = quota
 	}
