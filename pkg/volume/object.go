@@ -180,3 +180,9 @@ func InObjectMarkers(prefix string) bool { return strings.HasPrefix(prefix, Obje
 func ObjectMarker(prefix string) string {
 	return ObjectMarkers + "volumes/" + Token("object-marker", prefix)[:32]
 }
+
+// ObjectForgotten is the key of what stays of a prefix's marker once its adoption is
+// forgotten.
+func ObjectForgotten(prefix string) string {
+	return ObjectMarkers + "forgotten/" + Token("object-marker", prefix)[:32]
+}

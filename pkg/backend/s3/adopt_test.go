@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/diskbridge/diskbridge/pkg/fault"
+	"github.com/diskbridge/diskbridge/pkg/volume"
 )
 
 // TestBackend_Adopt uses what exists and never deletes it.
@@ -22,7 +23,7 @@ func TestBackend_Adopt(t *testing.T) {
 	}}); err != nil {
 		t.Fatal(err)
 	}
-	for existing, deletions := range map[string]int{"s3://shared-bucket": 2, "s3://shared-bucket/prod/": 1} {
+	for _, existing := range []string{"s3://shared-bucket", "s3://shared-bucket/prod/"} {
 		parameters := map[string]string{"existingResourceId": existing}
 		for range 2 {
 			if v := mustCreate(t, c.backend(), "pvc-1", parameters); v.Handle != existing {
@@ -31,18 +32,23 @@ func TestBackend_Adopt(t *testing.T) {
 		}
 		_, err := c.backend().Create(t.Context(), request("pvc-2", parameters))
 		wantFault(t, err, fault.Conflict, "already used")
-		for range deletions { // the answer to the first may be lost
+		for range 2 { // the answer to the first may be lost
 			kept, err := c.backend().Delete(t.Context(), existing)
 			if err != nil || !strings.Contains(kept, "adopted") {
 				t.Errorf("kept %q, %v", kept, err)
 			}
+		}
+		if existing != "s3://shared-bucket" { // a bucket's tags say to all who ask that it was adopted
+			_, err = c.backendOf("other").Delete(t.Context(), existing)
+			wantFault(t, err, fault.InUse, "no marker")
 		}
 		mustCreate(t, c.backend(), "pvc-2", parameters) // the adoption is forgotten
 		if kept, err := c.backend().Delete(t.Context(), existing); err != nil || kept == "" {
 			t.Errorf("kept %q, %v", kept, err)
 		}
 	}
-	if got := c.keys(shared); !slices.Equal(got, []string{"prod/", "prod/a"}) { // s3fs takes prod/ for the directory
+	want := []string{volume.ObjectForgotten("prod/"), "prod/", "prod/a"} // s3fs takes prod/ for the directory
+	if got := c.keys(shared); !slices.Equal(got, want) {
 		t.Errorf("left %v", got)
 	}
 	tags, err := c.sdk.GetBucketTagging(t.Context(), &sdk.GetBucketTaggingInput{Bucket: &shared})

@@ -2,6 +2,7 @@ package s3
 
 import (
 	"context"
+	"encoding/json"
 	"maps"
 	"strings"
 
@@ -93,14 +94,14 @@ func (b *Backend) deletePrefix(ctx context.Context, api API, h volume.Handle) (k
 		return "", err
 	}
 	if !marked {
-		return "", b.withoutMarker(ctx, api, h)
+		return b.withoutMarker(ctx, api, h)
 	}
 	switch {
 	case m.Cluster != b.opts.Owner.Cluster:
 		return "", fault.New(fault.InUse, opDelete, h.String(), "not deleted: the prefix belongs to cluster %q, we are %q. If it is meant, change the cluster in the object s3://%s/%s",
 			m.Cluster, b.opts.Owner.Cluster, h.Root, volume.ObjectMarker(h.Path))
 	case m.Adopted:
-		return "it was adopted as external and stays", unmark(ctx, api, h)
+		return wasAdopted, forget(ctx, api, h, m)
 	case m.OnDelete != fateDelete:
 		return "its parameter " + keyOnDelete + " is " + m.OnDelete, nil
 	}
@@ -117,14 +118,37 @@ func (b *Backend) deletePrefix(ctx context.Context, api API, h volume.Handle) (k
 	return "", unmark(ctx, api, h)
 }
 
-// withoutMarker is the answer for a prefix that nobody marked: it is not ours. Where
-// nothing lies under it, it is deleted already.
-func (b *Backend) withoutMarker(ctx context.Context, api API, h volume.Handle) error {
-	keys, _, err := api.Keys(ctx, h.Root, h.Path, "", 1)
-	if err != nil || len(keys) == 0 {
+// wasAdopted is why an adopted prefix stays.
+const wasAdopted = "it was adopted as external and stays"
+
+// forget ends the adoption of a prefix. That it was adopted once is kept beside the
+// markers, so that a repeated deletion is answered as the first one.
+func forget(ctx context.Context, api API, h volume.Handle, m marker) error {
+	data, err := json.Marshal(m)
+	if err != nil {
 		return err
 	}
-	return fault.New(fault.InUse, opDelete, h.String(), "not deleted: no marker says that we made the prefix. Set the volume's reclaim policy to Retain; "+
+	if err := api.PutObject(ctx, h.Root, volume.ObjectForgotten(h.Path), data, false); err != nil {
+		return err
+	}
+	return unmark(ctx, api, h)
+}
+
+// withoutMarker is the answer for a prefix that nobody marked: it is not ours. Where we
+// had adopted it, or where nothing lies under it, it is deleted already.
+func (b *Backend) withoutMarker(ctx context.Context, api API, h volume.Handle) (kept string, err error) {
+	keys, _, err := api.Keys(ctx, h.Root, h.Path, "", 1)
+	if err != nil || len(keys) == 0 {
+		return "", err
+	}
+	m, found, err := anyMarker(ctx, api, h.Root, volume.ObjectForgotten(h.Path))
+	if err != nil {
+		return "", err
+	}
+	if found && m.Cluster == b.opts.Owner.Cluster && m.Prefix == h.Path {
+		return wasAdopted, nil
+	}
+	return "", fault.New(fault.InUse, opDelete, h.String(), "not deleted: no marker says that we made the prefix. Set the volume's reclaim policy to Retain; "+
 		"if the objects shall go: aws s3 rm --recursive s3://%s/%s", h.Root, h.Path)
 }
 
