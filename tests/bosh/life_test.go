@@ -170,9 +170,17 @@ func TestDynamicDisks(t *testing.T) {
 	if raw := s.text("create_disk", 1024, map[string]any{"type": "gp3", "name": "cache"}, vm.CID); raw != cid {
 		t.Errorf("a call that the Director lost made %s beside %s", raw, cid)
 	}
-	s.must(d.DetachDynamic(ctx, "cache"))
+	if _, err := d.Call(ctx, "detach_disk", vm.CID, cid); err != nil { // a call that the Director lost
+		t.Fatal(err)
+	}
+	if _, err := d.Call(ctx, "detach_disk", vm.CID, cid); !director.Is(err, "DiskNotAttached") {
+		t.Errorf("detached twice: %v", err)
+	}
 	s.must(d.DetachDynamic(ctx, "cache"))
 	s.must(d.DeleteDynamic(ctx, "cache"))
+	if has, err := d.CheckDisk(ctx, cid); has || err != nil {
+		t.Errorf("deleted, and has_disk says %v, %v", has, err)
+	}
 	second, err := d.Provide(ctx, vm, "cache", 1024, map[string]any{"type": "gp3"})
 	if err != nil || second == cid {
 		t.Errorf("the name again: %q, %v", second, err)
