@@ -87,7 +87,7 @@ func TestDoubles_SendWhatTheRealOnesSend(t *testing.T) {
 	if got := keys(); !slices.Equal(got, []string{"HOME", "PATH", "TMPDIR"}) {
 		t.Errorf("the Director's environment: %v", got)
 	}
-	if info := read("asked-info"); strings.Contains(info, "api_version") || !strings.Contains(info, `"director_uuid":"d"`) || !strings.Contains(info, `"region":"r"`) {
+	if info := read("asked-info"); strings.HasPrefix(info, `{"api_version"`) || !strings.Contains(info, `"director_uuid":"d"`) || !strings.Contains(info, `"region":"r"`) {
 		t.Errorf("the Director's info: %s", info)
 	}
 	if asked := read("asked"); !strings.Contains(asked, `{"api_version":3,"arguments":["i-1","vol-1"]`) || !strings.Contains(asked, `"request_id":"cpi-`) {
