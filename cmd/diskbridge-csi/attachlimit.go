@@ -45,6 +45,7 @@ type attachments struct {
 type blocks interface {
 	csi.Stager[volume.BlockPlan]
 	csi.Expander[volume.BlockPlan]
+	csi.Meter
 }
 
 var _ blocks = (*attachments)(nil)

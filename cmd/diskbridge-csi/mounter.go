@@ -10,17 +10,22 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"k8s.io/klog/v2"
 
+	"github.com/diskbridge/diskbridge/pkg/cloud/aws"
+	"github.com/diskbridge/diskbridge/pkg/config"
 	"github.com/diskbridge/diskbridge/pkg/mounter"
+	"github.com/diskbridge/diskbridge/pkg/objectmount"
 	"github.com/diskbridge/diskbridge/pkg/version"
 )
 
 const mounterUsage = `diskbridge-csi mounter keeps what mounts on this machine need as long as they are mounted:
-the TLS tunnels of EFS file systems with encryptInTransit. It runs beside the node plugin
-and is not restarted with it; when it is, mounts wait, and go on with the next mounter.
-Both must be in the network namespace of the host.
+the TLS tunnels of EFS file systems with encryptInTransit, and the programs (s3fs) that
+mount S3 buckets. It runs beside the node plugin and is not restarted with it; when it is,
+mounts go on with the next mounter. Both must be in the network namespace of the host, and
+what it mounts must be seen by the host (mount propagation: Bidirectional).
 
 Usage:
   diskbridge-csi mounter [flags]
@@ -37,6 +42,9 @@ Examples:
 type mounterSettings struct {
 	socket, state, authorities string
 	tls                        tls.Config
+	objects                    objectmount.Config
+	s3fs, region, profilesFile string
+	profiles                   map[string]config.S3Profile
 }
 
 // parseMounter reads the arguments; flag.ErrHelp means that what was asked for is printed.
@@ -46,10 +54,11 @@ func parseMounter(args []string, stdout, stderr io.Writer) (*mounterSettings, er
 	fs.StringVar(&m.socket, "socket", "/run/diskbridge/mounter.sock", "listen on this Unix socket, for root only: `PATH`")
 	fs.StringVar(&m.state, "state-dir", "/run/diskbridge/tunnels", "remember tunnels in `DIR`, which should not outlive a reboot (tmpfs)")
 	fs.StringVar(&m.authorities, "tunnel-ca-file", "", "trust the certificate authorities in `FILE` (PEM) instead of this machine's")
+	m.objectFlags(fs)
 	if err := parseMode(fs, args, mounterUsage, mounterExamples, stdout, stderr); err != nil {
 		return nil, err
 	}
-	for name, path := range map[string]string{"--socket": m.socket, "--state-dir": m.state} {
+	for name, path := range map[string]string{"--socket": m.socket, "--state-dir": m.state, "--objects-dir": m.objects.Dir, "--cache-dir": m.objects.Cache} {
 		if !filepath.IsAbs(path) {
 			return nil, fmt.Errorf("%s: %q is not an absolute path", name, path)
 		}
@@ -65,7 +74,27 @@ func parseMounter(args []string, stdout, stderr io.Writer) (*mounterSettings, er
 			return nil, fmt.Errorf("--tunnel-ca-file: %s holds no certificate in PEM", m.authorities)
 		}
 	}
+	if m.objects.Reserve < 0 || m.objects.Patience <= 0 {
+		return nil, fmt.Errorf("--cache-keep-free %d must not be negative, and --patience %s must be more than nothing", m.objects.Reserve, m.objects.Patience)
+	}
+	if m.profilesFile != "" {
+		var err error
+		if m.profiles, err = config.LoadS3Profiles(m.profilesFile); err != nil {
+			return nil, err
+		}
+	}
 	return m, nil
+}
+
+// objectFlags declares the flags about buckets.
+func (m *mounterSettings) objectFlags(fs *flag.FlagSet) {
+	fs.StringVar(&m.objects.Dir, "objects-dir", "/run/diskbridge/objects", "remember mounts of buckets, with their credentials, in `DIR`; a tmpfs is mounted there unless it is on one")
+	fs.StringVar(&m.objects.Cache, "cache-dir", "/var/cache/diskbridge/objects", "keep what programs read and write in `DIR` while they do; give it a file system of its own to bound it")
+	fs.Int64Var(&m.objects.Reserve, "cache-keep-free", 1024, "keep so many `MiB` of that file system free")
+	fs.DurationVar(&m.objects.Patience, "patience", 10*time.Minute, "how long what was written before an unmount may take to arrive in the bucket; then it is given up")
+	fs.StringVar(&m.s3fs, "s3fs", "", "the program s3fs is at `PATH` (default: where its package puts it)")
+	fs.StringVar(&m.profilesFile, "s3-profiles", "", "YAML `FILE` with the endpoint profiles of S3 servers other than AWS's")
+	fs.StringVar(&m.region, "region", "", "AWS region of buckets that name none (default: the SDK's sources)")
 }
 
 func (m *mounterSettings) serve(ctx context.Context) error {
@@ -73,6 +102,16 @@ func (m *mounterSettings) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	klog.FromContext(ctx).Info("Serving", "mode", "mounter", "socket", m.socket, "tunnels", tunnels.Len(), "version", version.String())
-	return errors.Join(mounter.Serve(ctx, m.socket, tunnels), tunnels.Close())
+	session, err := aws.NewSession(ctx, aws.Options{Region: m.region, AppID: "diskbridge"})
+	if err != nil {
+		return errors.Join(fmt.Errorf("load AWS configuration: %w", err), tunnels.Close())
+	}
+	m.objects.Program, m.objects.Gate = objectmount.S3FS{Path: m.s3fs}, &gate{session: session, profiles: m.profiles}
+	objects, err := objectmount.Open(ctx, m.objects)
+	if err != nil {
+		return errors.Join(err, tunnels.Close())
+	}
+	defer objects.Close()
+	klog.FromContext(ctx).Info("Serving", "mode", "mounter", "socket", m.socket, "tunnels", tunnels.Len(), "buckets", objects.Len(), "version", version.String())
+	return errors.Join(mounter.Serve(ctx, m.socket, tunnels, objects), tunnels.Close())
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/diskbridge/diskbridge/pkg/volume"
 )
 
-// noObjectMounts is what a node answers that is asked to mount a bucket.
-const noObjectMounts = "this version makes and deletes S3 volumes, but no node can mount them yet; see docs/limitations.md"
+// noObjectMounts is what a node without a mounter answers that is asked to mount a bucket.
+const noObjectMounts = "buckets are mounted by `diskbridge-csi mounter`; start it on this node, and give the node plugin its --mounter-socket"
 
 // objects makes the backend of S3: AWS's, or the default profile's in its place, and
 // every named profile's.

@@ -192,7 +192,7 @@ func (p *plugin) server(ctx context.Context, kind backend.Kind) *csi.Server {
 	}
 	switch {
 	case !s.Mode.Node():
-	case kind.Name == volume.S3:
+	case kind.Name == volume.S3 && s.MounterSocket == "":
 		out.Node = &csi.MissingNode{ID: s.NodeID, Why: noObjectMounts}
 	default:
 		out.Node = csi.NewNode(p.node(ctx, kind))
@@ -220,9 +220,14 @@ func (p *plugin) node(ctx context.Context, kind backend.Kind) csi.Node {
 		Kind: kind.Name, ID: s.NodeID, Region: s.Region, Topology: volume.Topology{Zone: s.Zone}, ZoneKeys: kind.ZoneKeys[kind.Driver],
 		DefaultFSType: s.DefaultFSType, PathRoot: s.PathRoot,
 	}
-	if kind.Name != volume.EBS {
+	switch kind.Name {
+	case volume.EFS:
 		out.Volumes = csi.StagedBy(p.nfs)
 		return out
+	case volume.S3: // whose files get their group by the mount
+		out.Volumes, out.MountsGroup, out.Topology = csi.StagedBy(mounter.NewClient(s.MounterSocket).Objects()), true, volume.Topology{}
+		return out
+	default: // disks
 	}
 	attached := newAttachments(s, kind.Driver, p.block)
 	p.metrics.WatchNode(kind.Driver, func() (int64, int64, error) { return attached.usage(ctx) })

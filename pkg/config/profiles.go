@@ -29,22 +29,27 @@ type S3Profile struct {
 const maxProfiles = 1 << 20
 
 // loadProfiles reads the file of --s3-profiles.
-func (s *Settings) loadProfiles() error {
-	if s.S3ProfilesFile == "" {
-		return nil
+func (s *Settings) loadProfiles() (err error) {
+	if s.S3ProfilesFile != "" {
+		s.S3Profiles, err = LoadS3Profiles(s.S3ProfilesFile)
 	}
-	info, err := os.Stat(s.S3ProfilesFile)
+	return err
+}
+
+// LoadS3Profiles reads the file that --s3-profiles names; its errors begin with the flag.
+func LoadS3Profiles(file string) (profiles map[string]S3Profile, err error) {
+	info, err := os.Stat(file)
 	if err != nil || info.Size() > maxProfiles {
-		return fmt.Errorf("--s3-profiles: %q cannot be read, or is larger than 1 MiB: %w", s.S3ProfilesFile, err)
+		return nil, fmt.Errorf("--s3-profiles: %q cannot be read, or is larger than 1 MiB: %w", file, err)
 	}
-	text, err := os.ReadFile(s.S3ProfilesFile)
+	text, err := os.ReadFile(file)
 	if err == nil {
-		s.S3Profiles, err = ParseS3Profiles(text)
+		profiles, err = ParseS3Profiles(text)
 	}
 	if err != nil {
-		return fmt.Errorf("--s3-profiles: %s: %w", s.S3ProfilesFile, err)
+		return nil, fmt.Errorf("--s3-profiles: %s: %w", file, err)
 	}
-	return nil
+	return profiles, nil
 }
 
 // ParseS3Profiles reads endpoint profiles by name from YAML: "profiles:" and below it a

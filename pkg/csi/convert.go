@@ -142,7 +142,11 @@ func fromVolume(v volume.Volume) *csipb.Volume {
 	return out
 }
 
+// fromTopology is nil where volumes are reached from everywhere.
 func fromTopology(t volume.Topology) *csipb.Topology {
+	if t.Zone == "" {
+		return nil
+	}
 	return &csipb.Topology{Segments: map[string]string{volume.ZoneKey: t.Zone}}
 }
 

@@ -8,7 +8,7 @@ import (
 	"github.com/diskbridge/diskbridge/pkg/fault"
 )
 
-// MissingNode is the node of a kind that no node can mount yet. It says so, and where
+// MissingNode is the node of a kind that this node has not what it takes to mount. It says so, and where
 // nothing was staged there is nothing to undo.
 type MissingNode struct {
 	csipb.UnimplementedNodeServer

@@ -22,6 +22,7 @@ type Node struct {
 	DefaultFSType string
 	PathRoot      string // staging and target paths must be inside; "" allows any absolute path
 	Volumes       Volumes
+	MountsGroup   bool // files get the pod's group by the mount itself
 	// MaxVolumes answers how many volumes this node takes now; 0, or no function, leaves the limit to the caller.
 	MaxVolumes func(context.Context) (int64, error)
 
@@ -40,8 +41,13 @@ func NewNode(n Node) *Node {
 func (s *Node) rpcs() []csipb.NodeServiceCapability_RPC_Type {
 	out := []csipb.NodeServiceCapability_RPC_Type{
 		csipb.NodeServiceCapability_RPC_STAGE_UNSTAGE_VOLUME,
-		csipb.NodeServiceCapability_RPC_GET_VOLUME_STATS,
 		csipb.NodeServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER,
+	}
+	if s.Volumes.meter() != nil {
+		out = append(out, csipb.NodeServiceCapability_RPC_GET_VOLUME_STATS)
+	}
+	if s.MountsGroup {
+		out = append(out, csipb.NodeServiceCapability_RPC_VOLUME_MOUNT_GROUP)
 	}
 	if s.Volumes.expands() {
 		out = append(out, csipb.NodeServiceCapability_RPC_EXPAND_VOLUME)
@@ -71,7 +77,7 @@ func (s *Node) NodeGetInfo(ctx context.Context, _ *csipb.NodeGetInfoRequest) (*c
 	}
 	topology := fromTopology(s.Topology)
 	for _, key := range s.ZoneKeys {
-		topology.Segments[key] = s.Topology.Zone
+		topology.GetSegments()[key] = s.Topology.Zone
 	}
 	return &csipb.NodeGetInfoResponse{NodeId: s.ID, MaxVolumesPerNode: limit, AccessibleTopology: topology}, nil
 }
@@ -86,7 +92,7 @@ func (s *Node) NodeStageVolume(ctx context.Context, r *csipb.NodeStageVolumeRequ
 	if err := checkPath("staging_target_path", r.GetStagingTargetPath(), s.PathRoot); err != nil {
 		return nil, invalid(op, "%v", err)
 	}
-	err = s.locked(op, r.GetVolumeId(), func() error { return s.Volumes.Stage(ctx, plan, r.GetStagingTargetPath()) })
+	err = s.locked(op, r.GetVolumeId(), func() error { return s.Volumes.StageWith(ctx, plan, r.GetStagingTargetPath(), r.GetSecrets()) })
 	return &csipb.NodeStageVolumeResponse{}, err
 }
 
@@ -162,10 +168,15 @@ func (s *Node) NodeExpandVolume(ctx context.Context, r *csipb.NodeExpandVolumeRe
 
 // NodeGetVolumeStats answers what the file system or device at a path holds.
 func (s *Node) NodeGetVolumeStats(ctx context.Context, r *csipb.NodeGetVolumeStatsRequest) (*csipb.NodeGetVolumeStatsResponse, error) {
-	if err := s.checkVolumePath("get stats", r.GetVolumeId(), r.GetVolumePath()); err != nil {
+	const op = "get stats"
+	meter := s.Volumes.meter()
+	if meter == nil {
+		return nil, fault.New(fault.Unsupported, op, r.GetVolumeId(), "a volume of this kind has nothing honest to report")
+	}
+	if err := s.checkVolumePath(op, r.GetVolumeId(), r.GetVolumePath()); err != nil {
 		return nil, err
 	}
-	st, err := s.Volumes.Stats(ctx, r.GetVolumeId(), r.GetVolumePath())
+	st, err := meter.Stats(ctx, r.GetVolumeId(), r.GetVolumePath())
 	if err != nil {
 		return nil, err
 	}

@@ -14,7 +14,16 @@ type Stager[P volume.Plan] interface {
 	Unstage(ctx context.Context, handle, stagingPath string) error
 	Publish(ctx context.Context, plan P, stagingPath, targetPath string, readOnly bool) error
 	Unpublish(ctx context.Context, handle, targetPath string) error
+}
+
+// Meter is a Stager that can tell how full a volume is.
+type Meter interface {
 	Stats(ctx context.Context, handle, path string) (mount.Stats, error)
+}
+
+// Keyed is a Stager that takes the secrets of a request.
+type Keyed[P volume.Plan] interface {
+	StageWith(ctx context.Context, plan P, stagingPath string, secrets map[string]string) error
 }
 
 // Expander is a Stager whose volumes grow on the node.
@@ -25,9 +34,13 @@ type Expander[P volume.Plan] interface {
 // Volumes is a Stager of whatever kind; [StagedBy] makes one.
 type Volumes interface {
 	Stager[volume.Plan]
-	// Expand fails where expander says no.
+	// StageWith ignores secrets where nothing needs them.
+	Keyed[volume.Plan]
+	// Expand fails where expands says no.
 	Expander[volume.Plan]
 	expands() bool
+	// meter is nil where nothing can be measured.
+	meter() Meter
 }
 
 // StagedBy makes a Stager's plans the only ones that a Node takes.
@@ -50,6 +63,18 @@ func (v volumes[P]) Stage(ctx context.Context, plan volume.Plan, stagingPath str
 	return v.Stager.Stage(ctx, own, stagingPath)
 }
 
+func (v volumes[P]) StageWith(ctx context.Context, plan volume.Plan, stagingPath string, secrets map[string]string) error {
+	keyed, ok := v.Stager.(Keyed[P])
+	if !ok {
+		return v.Stage(ctx, plan, stagingPath)
+	}
+	own, err := v.own(plan)
+	if err != nil {
+		return err
+	}
+	return keyed.StageWith(ctx, own, stagingPath, secrets)
+}
+
 func (v volumes[P]) Publish(ctx context.Context, plan volume.Plan, stagingPath, targetPath string, readOnly bool) error {
 	own, err := v.own(plan)
 	if err != nil {
@@ -67,6 +92,11 @@ func (v volumes[P]) Expand(ctx context.Context, plan volume.Plan, path string, r
 }
 
 func (v volumes[P]) expands() bool { return v.expander != nil }
+
+func (v volumes[P]) meter() Meter {
+	m, _ := v.Stager.(Meter)
+	return m
+}
 
 func (v volumes[P]) own(plan volume.Plan) (P, error) {
 	own, ok := plan.(P)

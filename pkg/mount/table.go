@@ -33,6 +33,7 @@ func parseDevno(s string) (devno, error) {
 
 // entry is one line of /proc/self/mountinfo, see proc_pid_mountinfo(5).
 type entry struct {
+	id      int
 	number  devno // anonymous (major 0) for btrfs and for file systems without a device
 	root    string
 	point   string
@@ -95,8 +96,12 @@ func parseEntry(line string) (entry, error) {
 	if err != nil {
 		return entry{}, err
 	}
+	id, err := strconv.Atoi(fields[0])
+	if err != nil {
+		return entry{}, err
+	}
 	return entry{
-		number: n, root: unescape(fields[3]), point: unescape(fields[4]), options: strings.Split(fields[5], ","),
+		id: id, number: n, root: unescape(fields[3]), point: unescape(fields[4]), options: strings.Split(fields[5], ","),
 		fsType: fields[separator+1], source: unescape(fields[separator+2]), super: strings.Split(fields[separator+3], ","),
 	}, nil
 }

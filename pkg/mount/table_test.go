@@ -20,7 +20,7 @@ func TestParseTable(t *testing.T) {
 	if len(mounts) != 5 {
 		t.Fatalf("%d entries", len(mounts))
 	}
-	want := entry{number: devno{259, 3}, root: "/", point: `/mnt/with blank\`, options: []string{"ro", "noatime"},
+	want := entry{id: 36, number: devno{259, 3}, root: "/", point: `/mnt/with blank\`, options: []string{"ro", "noatime"},
 		fsType: "xfs", source: "/dev/nvme1n1", super: []string{"rw", "attr2"}}
 	if diff := cmp.Diff(want, mounts[1], cmp.AllowUnexported(entry{}, devno{})); diff != "" {
 		t.Error(diff)
@@ -34,7 +34,7 @@ func TestParseTable(t *testing.T) {
 	if _, ok := mounts.at("/mnt"); ok {
 		t.Error("a parent directory is taken for a mount point")
 	}
-	for _, bad := range []string{"x", "1 2 3 4 5 6 - 7 8 9", "1 2 0:1 / / rw - ext4", "1 2 a:b / / rw - ext4 none rw"} {
+	for _, bad := range []string{"x", "1 2 3 4 5 6 - 7 8 9", "1 2 0:1 / / rw - ext4", "1 2 a:b / / rw - ext4 none rw", "a 2 0:1 / / rw - ext4 none rw"} {
 		if _, err := parseTable([]byte(bad + "\n")); err == nil {
 			t.Errorf("%q was taken", bad)
 		}

@@ -33,21 +33,21 @@ func NewClient(socket string) *Client {
 // Open is [Tunnels.Open] of the mounter.
 func (c *Client) Open(ctx context.Context, t volume.Tunnel, holder string) (uint16, error) {
 	var out opened
-	err := c.call(ctx, http.MethodPut, t.FileSystem, holding{t, holder}, &out)
+	err := c.call(ctx, http.MethodPut, "/tunnels/"+t.FileSystem, holding{t, holder}, &out)
 	return out.Port, err
 }
 
 // Close is [Tunnels.Release] of the mounter.
 func (c *Client) Close(ctx context.Context, fileSystem, holder string) error {
-	return c.call(ctx, http.MethodDelete, fileSystem, holding{Holder: holder}, &opened{})
+	return c.call(ctx, http.MethodDelete, "/tunnels/"+fileSystem, holding{Holder: holder}, &opened{})
 }
 
-func (c *Client) call(ctx context.Context, method, fileSystem string, in, out any) error {
+func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
 	body, err := json.Marshal(in)
 	if err != nil {
 		return err
 	}
-	request, err := http.NewRequestWithContext(ctx, method, "http://mounter/tunnels/"+fileSystem, bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, method, "http://mounter"+path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}

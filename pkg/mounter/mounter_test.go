@@ -251,7 +251,7 @@ func TestServe(t *testing.T) {
 	defer stop()
 	tunnels := open(t, t.TempDir(), trust)
 	ended := make(chan error, 1)
-	go func() { ended <- Serve(ctx, socket, tunnels) }()
+	go func() { ended <- Serve(ctx, socket, tunnels, nil) }()
 	deadline := time.Now().Add(10 * time.Second)
 	for {
 		if st, err := os.Stat(socket); err == nil && st.Mode().Perm() == 0o600 {

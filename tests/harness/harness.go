@@ -2,6 +2,7 @@ package harness
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/diskbridge/diskbridge/cmd/diskbridge/sandbox"
 )
@@ -191,7 +194,13 @@ func ControllerOf(tb testing.TB, driverName string, e *sandbox.Emulator, dir, na
 // Node starts a node on the instance, with the instance's metadata service and its sockets in dir/name. It gets no credentials.
 func Node(tb testing.TB, i sandbox.Instance, dir, name string, args ...string) *sandbox.Driver {
 	tb.Helper()
-	return driver(tb, sandbox.EBSDriver, "node", filepath.Join(dir, name), append(baseEnv(dir), i.MetadataEnv()...), append(NodeFlags(i), args...))
+	return NodeOf(tb, sandbox.EBSDriver, i, dir, name, args...)
+}
+
+// NodeOf is Node for another driver name than EBS's.
+func NodeOf(tb testing.TB, driverName string, i sandbox.Instance, dir, name string, args ...string) *sandbox.Driver {
+	tb.Helper()
+	return driver(tb, driverName, "node", filepath.Join(dir, name), append(baseEnv(dir), i.MetadataEnv()...), append(NodeFlags(i), args...))
 }
 
 // All starts controller and node in one process, on the instance, with their socket in dir/name.
@@ -244,4 +253,28 @@ func own(tb testing.TB, p *sandbox.Process, stop func(context.Context) error) {
 			tb.Logf("the end of the log of %s:\n%s", p.Name, p.Tail(60))
 		}
 	})
+}
+
+// Mounter starts a mounter whose socket, notes and cache are in dir/name, and stops it when the test ends. What it mounted
+// stays mounted, as an operator wants it.
+func Mounter(tb testing.TB, dir, name string, env []string, args ...string) (p *sandbox.Process, socket string) {
+	tb.Helper()
+	at := filepath.Join(dir, name)
+	if err := os.MkdirAll(at, 0o700); err != nil {
+		tb.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(tb.Context(), limit)
+	defer cancel()
+	p, socket, err := sandbox.StartMounter(ctx, Bin(tb), at, append(baseEnv(dir), env...), args...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		// Its notes are on a tmpfs that waits for the next mounter.
+		if err := unix.Unmount(filepath.Join(at, "objects"), 0); err != nil && !errors.Is(err, unix.EINVAL) {
+			tb.Error(err)
+		}
+	})
+	own(tb, p, p.Stop)
+	return p, socket
 }

@@ -55,10 +55,10 @@ var skips = []struct {
 	{"ControllerModifyVolume not supported", 0, 0, 6, "a bucket has no attributes of a class"},
 	{"Modify Volume not supported", 0, 0, 1, "a bucket has no attributes of a class"},
 	{"Modify volume not supported", 0, 0, 1, "a bucket has no attributes of a class"},
-	{unmounted, 0, 5, 4, "they mount: NFS needs a kernel with it, in User Mode Linux (tests/nfs); the node half of S3 is not built yet"},
+	{unmounted, 0, 5, 0, "they mount: NFS needs a kernel with it, in User Mode Linux (tests/nfs)"},
 }
 
-// unmounted is what ginkgo says of the cases that mounts and bucketMounts match: nothing.
+// unmounted is what ginkgo says of the cases that mounts matches: nothing.
 const unmounted = ""
 
 // placeVariable is "nfs" on a kernel with an NFS client and servers behind the mount targets: then only EFS is used, and
@@ -69,10 +69,6 @@ const placeVariable = "DISKBRIDGE_SANITY"
 const mounts = `EFS Node Service (should (be idempotent|work)|NodeUnpublishVolume should remove target path|` +
 	`NodePublishVolume with single node multi writer capability should fail|` +
 	`NodeGetVolumeStats should fail when volume does not exist on the specified path)`
-
-// bucketMounts matches the cases of S3 that need a node half.
-const bucketMounts = `S3 buckets Node Service (should (be idempotent|work)|NodeUnpublishVolume should remove target path|` +
-	`NodePublishVolume with single node multi writer capability should fail)`
 
 // way is one way of using volumes.
 type way struct {
@@ -106,8 +102,12 @@ func TestSanity(t *testing.T) {
 		emulator := harness.Emulator(t, dir, append(devices, "--profile=instant", "--instances=1")...)
 		// xfs, since a mounted ext4 only grows where CAP_SYS_RESOURCE is there. This AWS shows at once what it has, so
 		// two answers need not be seconds apart to prove that something does not exist.
-		driver := harness.AllOf(t, w.driver, emulator, emulator.Instances[0], dir, "csi",
-			"--cluster-id=sanity", "--default-fstype=xfs", "--absence-interval=50ms")
+		args := []string{"--cluster-id=sanity", "--default-fstype=xfs", "--absence-interval=50ms"}
+		if w.driver == sandbox.S3Driver {
+			_, socket := harness.Mounter(t, dir, "m", emulator.CloudEnv())
+			args = append(args, "--mounter-socket="+socket)
+		}
+		driver := harness.AllOf(t, w.driver, emulator, emulator.Instances[0], dir, "csi", args...)
 		config := csisanity.NewTestConfig()
 		config.Address = "unix://" + driver.Socket
 		config.TargetPath = filepath.Join(dir, "target")
@@ -127,7 +127,7 @@ func TestSanity(t *testing.T) {
 	gomega.RegisterFailHandler(ginkgo.Fail)
 	suite, reporter := ginkgo.GinkgoConfiguration()
 	if !onNFS {
-		suite.SkipStrings = []string{mounts, bucketMounts}
+		suite.SkipStrings = []string{mounts}
 	}
 	if !ginkgo.RunSpecs(t, "csi-sanity", suite, reporter) {
 		t.Error("csi-sanity found failures")

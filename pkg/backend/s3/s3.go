@@ -25,7 +25,7 @@ const (
 
 // Kind describes S3 to the front doors.
 func Kind() backend.Kind {
-	return backend.Kind{Name: volume.S3, Driver: DefaultDriver, Parameters: Parameters(), OptIn: true} // no node can mount one yet
+	return backend.Kind{Name: volume.S3, Driver: DefaultDriver, Parameters: Parameters(), OptIn: true} // each node needs a mounter, and s3fs
 }
 
 // Options shape a Backend.

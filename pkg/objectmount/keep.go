@@ -1,0 +1,151 @@
+package objectmount
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/klog/v2"
+
+	"github.com/diskbridge/diskbridge/pkg/mount"
+)
+
+const (
+	firstPause = 500 * time.Millisecond // before a program is started anew that ended soon after its start
+	lastPause  = time.Minute
+	calm       = 10 * time.Minute // a program that ran so long ended by chance
+)
+
+// takeOver goes on with what an earlier mounter noted.
+func (u *unit) takeOver() {
+	if last := u.Process; last != nil {
+		u.Process, _ = adopt(last.ID, last.Started)
+	}
+	u.m.work.Go(u.keep)
+}
+
+// keep mounts again what is lost, until the unit is gone or the mounter ends.
+func (u *unit) keep() {
+	ctx := klog.NewContext(u.m.ctx, klog.FromContext(u.m.ctx).WithValues("volume", u.handle))
+	pause, began := time.Duration(0), time.Now()
+	for u.attend(ctx) {
+		if time.Since(began) > calm {
+			pause = 0
+		}
+		if !rest(ctx, pause) {
+			return
+		}
+		pause = min(max(2*pause, firstPause), lastPause)
+		if u.take(ctx) != nil {
+			return
+		}
+		over := u.restore(ctx)
+		u.release()
+		if over {
+			return
+		}
+		began = time.Now()
+	}
+}
+
+// rest waits; false if ctx has ended.
+func rest(ctx context.Context, pause time.Duration) bool {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// attend returns true when the program has ended, and ends it if it hangs; false if ctx has ended.
+func (u *unit) attend(ctx context.Context) bool {
+	look := time.NewTicker(min(u.m.Hung, u.m.Patience) / 8)
+	defer look.Stop()
+	idle := make(chan struct{}, 1)
+	idle <- struct{}{}
+	for answered := time.Now(); ; {
+		if u.take(ctx) != nil {
+			return false
+		}
+		p, ending, staging := u.Process, u.Ending, u.Staging
+		u.release()
+		if p == nil {
+			return true
+		}
+		select {
+		case <-p.done:
+			return true
+		case <-ctx.Done():
+			return false
+		case <-look.C:
+		}
+		select {
+		case <-idle: // the last question was answered
+			answered = time.Now()
+			u.m.asks.Go(func() { _ = mount.Ask(staging); idle <- struct{}{} })
+		default:
+		}
+		switch {
+		case !ending.IsZero() && time.Since(ending) > u.m.Patience:
+			u.give(ctx, p, "what was written does not arrive", u.m.Patience)
+		case ending.IsZero() && time.Since(answered) > u.m.Hung:
+			u.give(ctx, p, "it answers nothing", u.m.Hung)
+		}
+	}
+}
+
+// give ends a program that is given up.
+func (u *unit) give(ctx context.Context, p *process, why string, limit time.Duration) {
+	klog.FromContext(ctx).Info("The program of a mount is ended; what it had not uploaded is lost", "reason", why, "for", limit.String())
+	abort(u.Device)
+	if err := p.kill(); err != nil {
+		klog.FromContext(ctx).Error(err, "It is tried again")
+	}
+}
+
+// restore mounts what was lost, or ends what was unmounted; true if the unit is gone.
+func (u *unit) restore(ctx context.Context) bool {
+	log := klog.FromContext(ctx)
+	switch {
+	case u.gone:
+		return true
+	case !u.Ending.IsZero():
+		if err := u.finish(); err != nil {
+			log.Error(err, "Something is left of a bucket that was unmounted")
+		}
+		return true
+	}
+	if err := u.sound(ctx); err != nil {
+		log.Error(err, "A bucket that was lost could not be mounted again; it is tried again")
+	}
+	return false
+}
+
+// repair mounts a bucket again, and binds its targets anew.
+func (u *unit) repair(ctx context.Context) error {
+	log := klog.FromContext(ctx)
+	if u.Process != nil {
+		if err := u.stop(); err != nil {
+			return err
+		}
+	}
+	why := u.lastWords()
+	log.Info("A bucket was lost and is mounted again", "reason", why)
+	if err := u.start(ctx); err != nil {
+		return err
+	}
+	loss := Loss{Handle: u.handle, Reason: why}
+	for _, t := range u.Targets {
+		if err := u.bind(t); err != nil {
+			log.Error(err, "A target does not see the bucket again; it does once it is published again", "target", t.Path)
+			continue
+		}
+		loss.Targets = append(loss.Targets, t.Path)
+	}
+	if u.m.Lost != nil {
+		u.m.Lost(loss)
+	}
+	return nil
+}

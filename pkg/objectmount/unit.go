@@ -1,0 +1,378 @@
+package objectmount
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/diskbridge/diskbridge/pkg/fault"
+	"github.com/diskbridge/diskbridge/pkg/mount"
+	"github.com/diskbridge/diskbridge/pkg/volume"
+)
+
+// unit is one mount of a bucket: its program, where it is staged, and where it is published.
+type unit struct {
+	m      *Mounts
+	id     string
+	handle string
+
+	lock   chan struct{} // holds one token while nobody has the unit; it guards all below
+	record               // Staging is empty until the unit is mounted
+	gone   bool          // it is no longer among the mounts
+	over   chan struct{} // closed when it is gone
+}
+
+func newUnit(m *Mounts, id, handle string) *unit {
+	u := &unit{m: m, id: id, handle: handle, lock: make(chan struct{}, 1), over: make(chan struct{})}
+	u.lock <- struct{}{}
+	return u
+}
+
+func (u *unit) take(ctx context.Context) error {
+	select {
+	case <-u.lock:
+		return nil
+	case <-ctx.Done():
+		return fault.New(fault.Pending, "wait for", u.handle, "an earlier operation on this volume has not come back yet; try again")
+	}
+}
+
+func (u *unit) release() { u.lock <- struct{}{} }
+
+func (u *unit) dir() string   { return filepath.Join(u.m.Dir, u.id) }
+func (u *unit) cache() string { return filepath.Join(u.m.Cache, u.id) }
+
+// mount mounts the bucket for the first time. What was made is taken away again if that fails.
+func (u *unit) mount(ctx context.Context, r record) (err error) {
+	if err := u.m.vacate(u.handle, r.Staging); err != nil {
+		return err
+	}
+	if err := mount.IsDir(r.Staging); err != nil {
+		return err
+	}
+	u.record = r
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, u.discard())
+		}
+	}()
+	if err := u.m.openFolder(); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(u.dir(), 0o700); err != nil {
+		return err
+	}
+	if err := u.note(u.dir()); err != nil {
+		return err
+	}
+	if err := u.start(ctx); err != nil {
+		return err
+	}
+	u.m.work.Go(u.keep)
+	return nil
+}
+
+// vacate makes sure that nothing is mounted at a staging path but what a mounter left that could not note it any more.
+func (m *Mounts) vacate(handle, point string) error {
+	layers, err := mount.Layers(point)
+	if err != nil {
+		return err
+	}
+	for _, l := range slices.Backward(layers) {
+		if !m.ours(l, handle) && !isShield(l) {
+			return fault.New(fault.Conflict, "check mount", point, "%s (%s) is mounted there, and not %s; unmount it first if it is not needed", l.Source, l.FSType, handle)
+		}
+		if err := mount.Unmount(point, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ours reports whether a layer is a mount of the volume.
+func (m *Mounts) ours(l mount.Layer, handle string) bool {
+	return l.FSType == "fuse."+m.Program.Name() && l.Source == handle
+}
+
+func isShield(l mount.Layer) bool { return l.FSType == "tmpfs" && l.Source == shielded }
+
+// start starts the program at the staging path, above an empty tmpfs, and waits until the bucket is mounted.
+func (u *unit) start(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, u.m.Wait)
+	defer cancel()
+	below, err := u.shield(u.Staging)
+	if err != nil {
+		return err
+	}
+	access, err := u.m.Gate.Open(ctx, u.id, u.Plan, u.Credentials, u.Access)
+	if err != nil {
+		return err
+	}
+	u.Access = &access
+	if err := errors.Join(os.RemoveAll(u.cache()), os.MkdirAll(u.cache(), 0o700)); err != nil {
+		return err
+	}
+	reserve, err := u.reserve()
+	if err != nil {
+		return err
+	}
+	c, err := u.m.Program.Command(ctx, Bucket{
+		Plan: u.Plan, Access: access, Point: u.Staging, Source: u.handle, Dir: u.dir(), Cache: u.cache(), Reserve: reserve,
+	})
+	if err != nil {
+		return err
+	}
+	if u.Process, err = start(c, u.dir()); err != nil {
+		return err
+	}
+	seen, err := u.ready(ctx, below)
+	u.Device = seen.Device
+	if err == nil {
+		err = u.note(u.dir())
+	}
+	if err != nil {
+		err = errors.Join(err, u.stop())
+	}
+	return err
+}
+
+// shield mounts the empty tmpfs on a point that has none, and takes away what is left of the volume's mounts above it.
+func (u *unit) shield(point string) (below mount.Layer, err error) {
+	for {
+		layers, err := mount.Layers(point)
+		if err != nil {
+			return below, err
+		}
+		if len(layers) == 0 {
+			err = mount.Shield(point, shielded)
+		} else {
+			switch top := layers[len(layers)-1]; {
+			case isShield(top):
+				return top, nil
+			case u.m.ours(top, u.handle):
+				err = mount.Unmount(point, true)
+			default:
+				err = fault.New(fault.Conflict, "check mount", point, "%s (%s) is mounted there", top.Source, top.FSType)
+			}
+		}
+		if err != nil {
+			return below, err
+		}
+	}
+}
+
+// stop ends the program for good; what it had not written is lost.
+func (u *unit) stop() error {
+	if u.Process == nil {
+		return nil
+	}
+	abort(u.Device)
+	if err := u.Process.kill(); err != nil {
+		return err
+	}
+	u.Process.release()
+	u.Process = nil
+	return nil
+}
+
+// discard takes away all that there is of the mount, and forgets it. The program must have ended.
+func (u *unit) discard() error {
+	err := u.m.vacate(u.handle, u.Staging)
+	err = errors.Join(err, u.m.Gate.Close(u.id), os.RemoveAll(u.cache()), os.RemoveAll(u.dir()))
+	u.record = record{}
+	return err
+}
+
+// same proves that a volume is asked for in the way it is mounted.
+func (u *unit) same(plan volume.ObjectPlan) error {
+	is, want := u.Plan, plan
+	is.OneTarget, want.OneTarget = false, false
+	switch {
+	case !u.Ending.IsZero():
+		return fault.New(fault.Pending, "check mount", u.Staging, "it is being unmounted; try again")
+	case is.GID != want.GID:
+		return fault.New(fault.Conflict, "check mount", u.Staging, "the volume is mounted on this node for group %d and not for %d: a bucket's files have one group on a node; "+
+			"give its pods the same fsGroup, or the volume a gid", is.GID, want.GID)
+	case is.ReadOnly != want.ReadOnly:
+		return fault.New(fault.Conflict, "check mount", u.Staging, "the volume is mounted there, but read-only is %t and not %t; unstage it first", is.ReadOnly, want.ReadOnly)
+	case !reflect.DeepEqual(is, want):
+		return fault.New(fault.Conflict, "check mount", u.Staging, "the volume is mounted there with other options; unstage it first")
+	}
+	return nil
+}
+
+// sound makes sure that the bucket is mounted, now.
+func (u *unit) sound(ctx context.Context) error {
+	if u.Process != nil && u.Process.alive() {
+		layers, err := mount.Layers(u.Staging)
+		if err != nil {
+			return err
+		}
+		if n := len(layers); n > 0 && u.m.ours(layers[n-1], u.handle) && layers[n-1].Device == u.Device {
+			return nil
+		}
+	}
+	return u.repair(ctx)
+}
+
+// unmount takes the mount away from its staging path. From then on the program has nothing to serve, and ends when all is written.
+func (u *unit) unmount() error {
+	for _, t := range u.Targets {
+		layers, err := mount.Layers(t.Path)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(layers, func(l mount.Layer) bool { return u.m.ours(l, u.handle) }) {
+			return fault.New(fault.InUse, "unmount", u.Staging, "the volume is still published at %s; unpublish it there first", t.Path)
+		}
+	}
+	if err := u.m.clear(u.handle, u.Staging); err != nil {
+		return err
+	}
+	u.Targets = nil
+	if u.Ending.IsZero() {
+		u.Ending = time.Now()
+	}
+	if u.Process == nil || !u.Process.alive() { // keep waits for its next try
+		return u.finish()
+	}
+	return u.note(u.dir())
+}
+
+// clear takes away the volume's mounts at a point, and the tmpfs below them.
+func (m *Mounts) clear(handle, point string) error {
+	for {
+		layers, err := mount.Layers(point)
+		if err != nil || len(layers) == 0 {
+			return err
+		}
+		top := layers[len(layers)-1]
+		if !m.ours(top, handle) && !isShield(top) {
+			return fault.New(fault.Conflict, "unmount", point, "%s (%s) is mounted there, which is not %s; it was left alone", top.Source, top.FSType, handle)
+		}
+		if err := mount.Unmount(point, false); err != nil {
+			return err
+		}
+	}
+}
+
+// finish forgets a mount that was taken away and whose program has ended.
+func (u *unit) finish() error {
+	if u.Process != nil {
+		u.Process.release()
+		u.Process = nil
+	}
+	err := u.discard()
+	u.m.drop(u)
+	return err
+}
+
+// publish binds the mount to a target.
+func (u *unit) publish(path string, readOnly, only bool) error {
+	point, err := mount.Place(path)
+	if err != nil {
+		return err
+	}
+	layers, err := mount.Layers(point)
+	if err != nil {
+		return err
+	}
+	t := target{point, readOnly}
+	if n := len(layers); n > 0 {
+		switch top := layers[n-1]; {
+		case u.m.ours(top, u.handle) && top.Device == u.Device && top.ReadOnly != readOnly:
+			return fault.New(fault.Conflict, "check mount", point, "the volume is published there, but read-only is %t and not %t; unpublish it first", top.ReadOnly, readOnly)
+		case u.m.ours(top, u.handle) && top.Device == u.Device:
+			return u.published(t)
+		case !u.m.ours(top, u.handle) && !isShield(top):
+			return fault.New(fault.Conflict, "check mount", point, "%s (%s) is mounted there, and not %s; unmount it first if it is not needed", top.Source, top.FSType, u.handle)
+		}
+	}
+	if others := u.others(point); only && len(others) > 0 {
+		return fault.New(fault.InUse, "publish", point, "the volume is published at %s already, and its access mode allows one path; unpublish it there first", others[0])
+	}
+	if err := mount.MakeTarget(point); err != nil {
+		return err
+	}
+	if err := u.bind(t); err != nil {
+		return err
+	}
+	return u.published(t)
+}
+
+// bind makes a target show the mount, above an empty tmpfs. It must be there.
+func (u *unit) bind(t target) error {
+	if _, err := u.shield(t.Path); err != nil {
+		return err
+	}
+	return mount.Bind(u.Staging, t.Path, t.ReadOnly)
+}
+
+// published notes a target, so that it is bound again with the mount.
+func (u *unit) published(t target) error {
+	if slices.Contains(u.Targets, t) {
+		return nil
+	}
+	u.forget(t.Path)
+	u.Targets = append(u.Targets, t)
+	return u.note(u.dir())
+}
+
+// forget drops a target and returns how many are left.
+func (u *unit) forget(path string) int {
+	u.Targets = slices.DeleteFunc(u.Targets, func(t target) bool { return t.Path == path })
+	return len(u.Targets)
+}
+
+// others are the targets beside one that still show a mount.
+func (u *unit) others(path string) []string {
+	var out []string
+	for _, t := range u.Targets {
+		if layers, err := mount.Layers(t.Path); t.Path != path && (err != nil || len(layers) > 0) {
+			out = append(out, t.Path)
+		}
+	}
+	return out
+}
+
+// unpublish takes a target away. The volume's units are held meanwhile, so that nobody binds it again.
+func (m *Mounts) unpublish(ctx context.Context, h volume.Handle, path string) error {
+	point, err := mount.Place(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	units, err := m.holdAll(ctx, h.String())
+	defer func() {
+		for _, u := range units {
+			u.release()
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	for _, u := range units {
+		if u.Staging == point {
+			return fault.New(fault.Invalid, "unpublish", point, "the volume is staged there")
+		}
+	}
+	if err := m.clear(h.String(), point); err != nil {
+		return err
+	}
+	if err := mount.RemoveTarget(point); err != nil {
+		return err
+	}
+	for _, u := range units {
+		if n := len(u.Targets); u.forget(point) != n {
+			err = errors.Join(err, u.note(u.dir()))
+		}
+	}
+	return err
+}

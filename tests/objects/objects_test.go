@@ -1,0 +1,143 @@
+// Package objects mounts buckets with a real s3fs on a real S3 server, through the driver's own socket, and breaks what can break.
+// It knows CSI, and what a host shows.
+package objects
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+
+	"github.com/diskbridge/diskbridge/cmd/diskbridge/sandbox"
+	"github.com/diskbridge/diskbridge/pkg/emulator/s3/s3test"
+	"github.com/diskbridge/diskbridge/tests/harness"
+)
+
+func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
+
+// world is an S3 server, a controller, and one node with its mounter.
+type world struct {
+	tb         testing.TB
+	dir        string
+	emulator   *sandbox.Emulator
+	controller csi.ControllerClient
+	mounter    *sandbox.Process
+	socket     string // of the mounter
+	driver     *sandbox.Driver
+	node       csi.NodeClient
+	args       []string // of the mounter
+}
+
+func newWorld(t *testing.T, args ...string) *world {
+	t.Helper()
+	if !harness.IsRoot() {
+		t.Skip("it mounts, which needs root")
+	}
+	w := &world{tb: t, dir: harness.Dir(t), args: args}
+	w.emulator = harness.Emulator(t, w.dir, "--profile=instant", "--devices=none", "--instances=1", "--s3-server="+s3test.Program(t))
+	w.controller = csi.NewControllerClient(harness.ControllerOf(t, sandbox.S3Driver, w.emulator, w.dir, "c", "--cluster-id=objects", "--absence-interval=50ms").Conn)
+	w.startMounter()
+	w.startNode()
+	return w
+}
+
+func (w *world) startMounter() {
+	w.mounter, w.socket = harness.Mounter(w.tb, w.dir, "m", w.emulator.CloudEnv(), w.args...)
+}
+
+func (w *world) startNode() {
+	i := w.emulator.Instances[0]
+	w.driver = harness.NodeOf(w.tb, sandbox.S3Driver, i, w.dir, "n", "--mounter-socket="+w.socket)
+	w.node = csi.NewNodeClient(w.driver.Conn)
+}
+
+var shared = &csi.VolumeCapability{
+	AccessMode: &csi.VolumeCapability_AccessMode{Mode: csi.VolumeCapability_AccessMode_MULTI_NODE_MULTI_WRITER},
+	AccessType: &csi.VolumeCapability_Mount{Mount: &csi.VolumeCapability_MountVolume{}},
+}
+
+// bucket is a volume and where it is on the node.
+type bucket struct {
+	*csi.Volume
+	staging, target string
+}
+
+func (w *world) create(ctx context.Context, name string, parameters map[string]string) *bucket {
+	w.tb.Helper()
+	if parameters == nil {
+		parameters = map[string]string{}
+	}
+	made, err := w.controller.CreateVolume(ctx, &csi.CreateVolumeRequest{Name: name, VolumeCapabilities: []*csi.VolumeCapability{shared}, Parameters: parameters})
+	if err != nil {
+		w.tb.Fatal(err)
+	}
+	b := &bucket{made.GetVolume(), filepath.Join(w.dir, "s-"+name), filepath.Join(w.dir, "t-"+name)}
+	if err := os.Mkdir(b.staging, 0o755); err != nil {
+		w.tb.Fatal(err)
+	}
+	return b
+}
+
+func (w *world) stage(ctx context.Context, b *bucket) error {
+	_, err := w.node.NodeStageVolume(ctx, &csi.NodeStageVolumeRequest{VolumeId: b.VolumeId, VolumeContext: b.VolumeContext, StagingTargetPath: b.staging, VolumeCapability: shared})
+	return err
+}
+
+func (w *world) publish(ctx context.Context, b *bucket) error {
+	_, err := w.node.NodePublishVolume(ctx, &csi.NodePublishVolumeRequest{VolumeId: b.VolumeId, VolumeContext: b.VolumeContext, StagingTargetPath: b.staging, TargetPath: b.target, VolumeCapability: shared})
+	return err
+}
+
+func (w *world) unpublish(ctx context.Context, b *bucket) error {
+	_, err := w.node.NodeUnpublishVolume(ctx, &csi.NodeUnpublishVolumeRequest{VolumeId: b.VolumeId, TargetPath: b.target})
+	return err
+}
+
+func (w *world) unstage(ctx context.Context, b *bucket) error {
+	_, err := w.node.NodeUnstageVolume(ctx, &csi.NodeUnstageVolumeRequest{VolumeId: b.VolumeId, StagingTargetPath: b.staging})
+	return err
+}
+
+func (w *world) delete(ctx context.Context, b *bucket) error {
+	_, err := w.controller.DeleteVolume(ctx, &csi.DeleteVolumeRequest{VolumeId: b.VolumeId})
+	return err
+}
+
+func must(tb testing.TB, err error) {
+	tb.Helper()
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// TestLife takes a bucket through its whole life, each step twice.
+func TestLife(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	b := w.create(ctx, "life", nil)
+	for range 2 {
+		must(t, w.stage(ctx, b))
+	}
+	for range 2 {
+		must(t, w.publish(ctx, b))
+	}
+	text := bytes.Repeat([]byte("data "), 1<<20)
+	must(t, os.WriteFile(filepath.Join(b.target, "file"), text, 0o640))
+	got, err := os.ReadFile(filepath.Join(b.target, "file"))
+	must(t, err)
+	if !bytes.Equal(got, text) {
+		t.Errorf("read %d bytes, wrote %d", len(got), len(text))
+	}
+	for range 2 {
+		must(t, w.unpublish(ctx, b))
+	}
+	for range 2 {
+		must(t, w.unstage(ctx, b))
+	}
+	if left, err := filepath.Glob(filepath.Join(w.dir, "m", "objects", "*")); err != nil || len(left) > 0 {
+		t.Errorf("the mounter still notes %v (%v)", left, err)
+	}
+	must(t, w.delete(ctx, b))
+}
