@@ -2,98 +2,234 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	sdkaws "github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"k8s.io/klog/v2"
 
 	"github.com/diskbridge/diskbridge/pkg/cloud/aws"
 	clouds3 "github.com/diskbridge/diskbridge/pkg/cloud/s3"
 	"github.com/diskbridge/diskbridge/pkg/config"
 	"github.com/diskbridge/diskbridge/pkg/fault"
 	"github.com/diskbridge/diskbridge/pkg/objectmount"
+	"github.com/diskbridge/diskbridge/pkg/resign"
 	"github.com/diskbridge/diskbridge/pkg/volume"
 )
 
-// gate opens the way from mounts to their buckets: it knows the endpoint profiles and the mounter's own credentials.
+// gate opens the way from mounts to their buckets: a proxy for each, that signs with the mounter's own credentials of the
+// moment, or with those of a secret. It knows the endpoint profiles.
 type gate struct {
+	ctx      context.Context //nolint:containedctx // of the proxies, not of a call
 	session  *aws.Session
 	profiles map[string]config.S3Profile // AWS's place is taken by config.DefaultProfile, if it is there
+
+	mu   sync.Mutex // guards ways
+	ways map[string]*way
+}
+
+// way is a proxy and why it failed last.
+type way struct {
+	*resign.Proxy
+
+	mu   sync.Mutex // guards below
+	last error
+	told time.Time
+}
+
+// tellAgain is how often the same failure of a mount is logged.
+const tellAgain = time.Minute
+
+func newGate(ctx context.Context, session *aws.Session, profiles map[string]config.S3Profile) *gate {
+	return &gate{ctx: context.WithoutCancel(ctx), session: session, profiles: profiles, ways: map[string]*way{}}
 }
 
 var _ objectmount.Gate = (*gate)(nil)
 
-// Open answers the endpoint and the keys themselves.
-func (g *gate) Open(ctx context.Context, _ string, plan volume.ObjectPlan, own *volume.ObjectCredentials, _ *objectmount.Access) (objectmount.Access, error) {
+// Open opens a proxy, in the place of the mount's last one.
+func (g *gate) Open(ctx context.Context, mount string, plan volume.ObjectPlan, own *volume.ObjectCredentials, last *objectmount.Access) (objectmount.Access, error) {
 	const op = "open the way to the bucket"
-	a, err := g.place(ctx, plan)
+	target, keys, err := g.target(ctx, plan, own)
 	if err != nil {
-		return a, fault.Wrap(op, plan.Bucket, err)
+		return objectmount.Access{}, fault.Wrap(op, plan.Bucket, err)
 	}
-	if own == nil {
-		if own, err = g.keys(ctx); err != nil {
-			return a, fault.Wrap(op, plan.Bucket, err)
-		}
+	if err := g.Close(mount); err != nil {
+		return objectmount.Access{}, fault.Wrap(op, plan.Bucket, err)
 	}
-	if own.SessionToken != "" {
-		return a, fault.New(fault.Unsupported, op, plan.Bucket, "the credentials are temporary, and s3fs cannot renew them; use lasting ones from a secret")
+	var door resign.Door
+	if last != nil {
+		door = resign.Door{Address: strings.TrimPrefix(last.URL, "http://"), AccessKeyID: last.AccessKeyID, SecretAccessKey: last.SecretAccessKey}
 	}
-	a.AccessKeyID, a.SecretAccessKey = own.AccessKeyID, own.SecretAccessKey
-	return a, nil
+	w := &way{}
+	target.Report = func(err error) { w.report(g.ctx, plan.Handle, err) }
+	if w.Proxy, err = resign.Listen(g.ctx, door, target, keys); err != nil { //nolint:contextcheck // the proxy outlives this call
+		return objectmount.Access{}, fault.Wrap(op, plan.Bucket, err)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.ways[mount] = w
+	door = w.Door()
+	return objectmount.Access{URL: door.URL(), Region: target.Region, PathStyle: true, AccessKeyID: door.AccessKeyID, SecretAccessKey: door.SecretAccessKey}, nil
 }
 
-// Close has nothing to end.
-func (g *gate) Close(string) error { return nil }
+// Why is why the last request of a mount failed that did; nil if none did.
+func (g *gate) Why(mount string) error {
+	g.mu.Lock()
+	w := g.ways[mount]
+	g.mu.Unlock()
+	if w == nil {
+		return nil
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.last
+}
 
-// place is where a plan's bucket is.
-func (g *gate) place(ctx context.Context, plan volume.ObjectPlan) (a objectmount.Access, err error) {
-	name := plan.Profile
+// report remembers a failure, and logs one that is news.
+func (w *way) report(ctx context.Context, handle string, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.last == nil || w.last.Error() != err.Error() || time.Since(w.told) > tellAgain {
+		klog.FromContext(ctx).Info("A request of a mount failed, and is tried again", "volume", handle, "reason", err.Error())
+		w.told = time.Now()
+	}
+	w.last = err
+}
+
+// Close ends the mount's proxy.
+func (g *gate) Close(mount string) error {
+	g.mu.Lock()
+	w := g.ways[mount]
+	delete(g.ways, mount)
+	g.mu.Unlock()
+	if w == nil {
+		return nil
+	}
+	return w.Close()
+}
+
+// closeAll ends all proxies.
+func (g *gate) closeAll() (err error) {
+	g.mu.Lock()
+	mounts := slices.Collect(maps.Keys(g.ways))
+	g.mu.Unlock()
+	for _, mount := range mounts {
+		err = errors.Join(err, g.Close(mount))
+	}
+	return err
+}
+
+// target is where a plan's bucket is, whose it must be, and what requests are signed with.
+func (g *gate) target(ctx context.Context, plan volume.ObjectPlan, own *volume.ObjectCredentials) (t resign.Target, keys sdkaws.CredentialsProvider, err error) {
+	var options clouds3.Options
+	if options.Endpoint, err = g.endpoint(plan.Profile); err != nil {
+		return t, nil, err
+	}
+	t = resign.Target{Bucket: plan.Bucket, Prefix: plan.Prefix, Region: plan.Region}
+	if e := options.Endpoint; e != nil {
+		t.Region = e.Region
+		if t.TLS, err = trusting(e.CA); err != nil {
+			return t, nil, err
+		}
+	}
+	if t.Region == "" {
+		t.Region = g.session.Region()
+	}
+	if t.Region == "" {
+		return t, nil, fault.New(fault.Invalid, "find S3", plan.Bucket, "the bucket's region is not known: write it into the volume context %q, or give the mounter --region", volume.ContextRegion)
+	}
+	if keys, err = g.keys(ctx, own); err != nil {
+		return t, nil, err
+	}
+	if own != nil {
+		options.Credentials = &clouds3.Credentials{AccessKeyID: own.AccessKeyID, SecretAccessKey: own.SecretAccessKey, SessionToken: own.SessionToken}
+	}
+	cfg := g.session.Config()
+	cfg.Region = t.Region
+	client, err := clouds3.New(cfg, options)
+	if err != nil {
+		return t, nil, err
+	}
+	if t.Owner, err = client.Owner(ctx); err != nil {
+		return t, nil, fault.Wrap("find out whose the credentials are", "", err)
+	}
+	t.URL, err = address(ctx, client, options.Endpoint, t)
+	return t, keys, err
+}
+
+// endpoint is a profile's; nil is AWS's.
+func (g *gate) endpoint(name string) (*clouds3.Endpoint, error) {
+	p, ok := g.profiles[name]
 	if name == "" {
 		name = config.DefaultProfile
-	}
-	options := clouds3.Options{}
-	profile, named := g.profiles[name]
-	switch {
-	case named:
-		if options.Endpoint, err = endpointOf(name, profile); err != nil {
-			return a, err
-		}
-		a.PathStyle = options.Endpoint.PathStyle
-	case plan.Profile != "":
-		known := "it has none: give it --s3-profiles"
-		if len(g.profiles) > 0 {
-			known = "it has " + strings.Join(slices.Sorted(maps.Keys(g.profiles)), ", ")
-		}
-		return a, fault.New(fault.Invalid, "find S3", plan.Profile, "this node's mounter does not know the endpoint profile; %s", known)
-	}
-	for _, region := range []string{plan.Region, profile.Region, g.session.Region()} {
-		if a.Region = region; region != "" {
-			break
+		if p, ok = g.profiles[name]; !ok {
+			return nil, nil
 		}
 	}
-	if a.Region == "" {
-		return a, fault.New(fault.Invalid, "find S3", plan.Bucket, "the bucket's region is not known: write it into the volume context %q, or give the mounter --region", volume.ContextRegion)
+	if ok {
+		return endpointOf(name, p)
 	}
-	client, err := clouds3.New(g.session.Config(), options)
-	if err != nil {
-		return a, err
+	known := "it has none: give it --s3-profiles"
+	if len(g.profiles) > 0 {
+		known = "it has " + strings.Join(slices.Sorted(maps.Keys(g.profiles)), ", ")
 	}
-	a.URL, err = client.URL(ctx, a.Region)
-	a.PathStyle = a.PathStyle || !strings.Contains(a.URL, ".amazonaws.com")
-	return a, err
+	return nil, fault.New(fault.Invalid, "find S3", name, "this node's mounter does not know the endpoint profile; %s", known)
 }
 
-// keys are the mounter's own credentials.
-func (g *gate) keys(ctx context.Context) (*volume.ObjectCredentials, error) {
+// address is the bucket's: in the name of the host, or in the path.
+func address(ctx context.Context, client *clouds3.Client, e *clouds3.Endpoint, t resign.Target) (*url.URL, error) {
+	text, err := client.URL(ctx, t.Region)
+	if err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	// A certificate for *.s3.… has no name with another dot.
+	if e != nil && e.PathStyle || e == nil && !strings.Contains(u.Host, ".amazonaws.com") || strings.Contains(t.Bucket, ".") {
+		u.Path = strings.TrimSuffix(u.Path, "/") + "/" + t.Bucket
+		return u, nil
+	}
+	u.Host = t.Bucket + "." + u.Host
+	return u, nil
+}
+
+// trusting believes a certificate authority of the operator's; nil stands for the machine's.
+func trusting(pem []byte) (*tls.Config, error) {
+	if len(pem) == 0 {
+		return nil, nil
+	}
+	c := &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12}
+	if !c.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("the profile's ca holds no certificate in PEM form")
+	}
+	return c, nil
+}
+
+// keys are those of a secret, or the mounter's own of each moment.
+func (g *gate) keys(ctx context.Context, own *volume.ObjectCredentials) (sdkaws.CredentialsProvider, error) {
+	if own != nil {
+		return credentials.NewStaticCredentialsProvider(own.AccessKeyID, own.SecretAccessKey, own.SessionToken), nil
+	}
 	var c sdkaws.Credentials
 	var err error
-	if provider := g.session.Config().Credentials; provider != nil {
+	provider := g.session.Config().Credentials
+	if provider != nil {
 		c, err = provider.Retrieve(ctx)
 	}
 	if err != nil || !c.HasKeys() {
 		return nil, fault.New(fault.Denied, "find credentials", "", "the mounter has none of its own, and none came with a secret: "+
 			"give it a role, or the volume a secret (csi.storage.k8s.io/node-stage-secret-name)")
 	}
-	return &volume.ObjectCredentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken}, nil
+	return provider, nil
 }

@@ -97,7 +97,7 @@ func (m *mounterSettings) objectFlags(fs *flag.FlagSet) {
 	fs.StringVar(&m.region, "region", "", "AWS region of buckets that name none (default: the SDK's sources)")
 }
 
-func (m *mounterSettings) serve(ctx context.Context) error {
+func (m *mounterSettings) serve(ctx context.Context) (err error) {
 	tunnels, err := mounter.OpenTunnels(ctx, m.state, &m.tls)
 	if err != nil {
 		return err
@@ -106,12 +106,16 @@ func (m *mounterSettings) serve(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("load AWS configuration: %w", err), tunnels.Close())
 	}
-	m.objects.Program, m.objects.Gate = objectmount.S3FS{Path: m.s3fs}, &gate{session: session, profiles: m.profiles}
+	ways := newGate(ctx, session, m.profiles)
+	m.objects.Program, m.objects.Gate = objectmount.S3FS{Path: m.s3fs}, ways
 	objects, err := objectmount.Open(ctx, m.objects)
 	if err != nil {
-		return errors.Join(err, tunnels.Close())
+		return errors.Join(err, ways.closeAll(), tunnels.Close())
 	}
-	defer objects.Close()
+	defer func() {
+		objects.Close()
+		err = errors.Join(err, ways.closeAll())
+	}()
 	klog.FromContext(ctx).Info("Serving", "mode", "mounter", "socket", m.socket, "tunnels", tunnels.Len(), "buckets", objects.Len(), "version", version.String())
 	return errors.Join(mounter.Serve(ctx, m.socket, tunnels, objects), tunnels.Close())
 }

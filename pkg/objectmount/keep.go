@@ -13,14 +13,49 @@ const (
 	firstPause = 500 * time.Millisecond // before a program is started anew that ended soon after its start
 	lastPause  = time.Minute
 	calm       = 10 * time.Minute // a program that ran so long ended by chance
+	// reopenLimit is how long s3fs tries again what fails.
+	reopenLimit = 20 * time.Second
 )
 
-// takeOver goes on with what an earlier mounter noted.
+// takeOver goes on with what an earlier mounter noted. A program that runs finds its way to the bucket open again.
 func (u *unit) takeOver() {
-	if last := u.Process; last != nil {
+	last := u.Process
+	u.Process = nil
+	if last != nil {
 		u.Process, _ = adopt(last.ID, last.Started)
 	}
-	u.m.work.Go(u.keep)
+	u.m.work.Go(func() {
+		if u.Process != nil && !u.reopen() {
+			return
+		}
+		u.keep()
+	})
+}
+
+// reopen opens the way to the bucket where the program expects it; false if the mounter ends. Where that does not succeed
+// soon, the program could only fail, and is ended.
+func (u *unit) reopen() bool {
+	ctx, log := u.m.ctx, klog.FromContext(u.m.ctx).WithValues("volume", u.handle)
+	if u.take(ctx) != nil {
+		return false
+	}
+	defer u.release()
+	for begin := time.Now(); ; {
+		_, err := u.m.Gate.Open(ctx, u.id, u.Plan, u.Credentials, u.Access)
+		if err == nil {
+			return true
+		}
+		log.Error(err, "The way to a bucket that is mounted is not open again; it is tried again")
+		if time.Since(begin) > reopenLimit {
+			if err := u.stop(); err != nil {
+				log.Error(err, "The program of a bucket cannot be ended")
+			}
+			return true
+		}
+		if !rest(ctx, firstPause) {
+			return false
+		}
+	}
 }
 
 // keep mounts again what is lost, until the unit is gone or the mounter ends.

@@ -77,7 +77,7 @@ func Open(ctx context.Context, c Config) (*Mounts, error) {
 			u := newUnit(m, e.Name(), r.Plan.Handle)
 			u.record = *r
 			m.units[u.id] = u
-			u.takeOver()
+			u.takeOver() //nolint:contextcheck // it outlives this call
 		}
 		if err != nil {
 			m.Close()

@@ -50,8 +50,10 @@ type Command struct {
 // Gate knows where buckets are and what requests are signed with. Its methods are idempotent.
 type Gate interface {
 	// Open opens the way to a plan's bucket for a mount. own are the credentials of a secret, nil stands for the mounter's.
-	// last is what was answered before, also by an earlier process; a program that is mounted with it must still work.
+	// last is what an earlier mounter answered, for a program that still runs: it must find what it knows. Else it is nil.
 	Open(ctx context.Context, mount string, plan volume.ObjectPlan, own *volume.ObjectCredentials, last *Access) (Access, error)
+	// Why is why the mount's requests fail, as far as the gate knows; nil if they do not.
+	Why(mount string) error
 	// Close ends it.
 	Close(mount string) error
 }

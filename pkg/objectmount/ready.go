@@ -35,7 +35,9 @@ func (u *unit) ready(ctx context.Context, below mount.Layer) (seen mount.Layer, 
 		case <-u.Process.done:
 			return seen, u.explain()
 		case <-ctx.Done():
-			return seen, fault.New(fault.Unavailable, "mount", u.Plan.Bucket, "it is not mounted in time and was given up; does %s answer to this node?", u.Access.URL)
+			e := fault.New(fault.Unavailable, "mount", u.Plan.Bucket, "it is not mounted in time and was given up; does its server answer to this node?")
+			e.Err = u.m.Gate.Why(u.id)
+			return seen, e
 		}
 	}
 }
@@ -67,7 +69,13 @@ func (u *unit) ask(ctx context.Context) error {
 }
 
 // explain says why the bucket is not mounted, in the program's words, and without its credentials.
-func (u *unit) explain() error { return u.m.Program.Explain(u.lastWords()) }
+func (u *unit) explain() error {
+	err := u.m.Program.Explain(u.lastWords())
+	if why := u.m.Gate.Why(u.id); why != nil {
+		return fault.Explain(err, why.Error())
+	}
+	return err
+}
 
 // lastWords are the end of what the program wrote.
 func (u *unit) lastWords() string {

@@ -109,7 +109,7 @@ func (u *unit) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	access, err := u.m.Gate.Open(ctx, u.id, u.Plan, u.Credentials, u.Access)
+	access, err := u.m.Gate.Open(ctx, u.id, u.Plan, u.Credentials, nil)
 	if err != nil {
 		return err
 	}
