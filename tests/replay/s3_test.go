@@ -29,6 +29,10 @@ func s3Operations() []operation {
 			}
 			return deleteObjects(ctx, o)
 		})},
+		{"adopt a bucket", objects(func(ctx context.Context, o *s3) (request, error) { return o.adopting(ctx, "") })},
+		{"forget a bucket", objects(func(ctx context.Context, o *s3) (request, error) { return o.forgetting(ctx, "") })},
+		{"adopt a prefix", objects(func(ctx context.Context, o *s3) (request, error) { return o.adopting(ctx, "prod/") })},
+		{"forget a prefix", objects(func(ctx context.Context, o *s3) (request, error) { return o.forgetting(ctx, "prod/") })},
 	}
 }
 

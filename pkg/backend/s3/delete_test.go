@@ -128,7 +128,7 @@ func TestBackend_ObjectLock(t *testing.T) {
 	}
 }
 
-// TestBackend_DeleteManyVersions deletes 1,000 objects, each with an older version and
+// TestBackend_DeleteManyVersions deletes 500 objects, each with an older version and
 // some with a delete marker, and unfinished uploads, in calls that end early.
 func TestBackend_DeleteManyVersions(t *testing.T) {
 	c := newCloud(t)

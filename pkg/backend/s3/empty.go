@@ -36,22 +36,38 @@ type emptying struct {
 	deleted        atomic.Int64
 }
 
-// late is the answer when the caller's time is nearly over.
-func (e *emptying) late(ctx context.Context) error {
+// late reports whether the caller's time is nearly over.
+func (e *emptying) late(ctx context.Context) bool {
 	deadline, ok := ctx.Deadline()
-	if ctx.Err() == nil && (!ok || time.Until(deadline) > lastPage) {
-		return nil
-	}
+	return ctx.Err() != nil || ok && time.Until(deadline) <= lastPage
+}
+
+// unfinished is the answer then.
+func (e *emptying) unfinished() error {
 	return fault.New(fault.Pending, opDelete, e.bucket+"/"+e.prefix, "%d versions were deleted in this call, and there are more; the next call goes on", e.deleted.Load())
 }
 
+// versions deletes until a list from the start has nothing new: there are servers that lose their way in a list of which
+// pages before were deleted meanwhile.
 func (e *emptying) versions(ctx context.Context) error {
+	for before := int64(-1); before < e.deleted.Load(); {
+		before = e.deleted.Load()
+		if err := e.pass(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pass deletes what one list has.
+func (e *emptying) pass(ctx context.Context) error {
 	group, grouped := errgroup.WithContext(ctx)
 	group.SetLimit(deletions)
+	late := false
 	list := func() error {
 		for page := (s3.VersionPage{More: true}); page.More; {
-			if err := e.late(ctx); err != nil {
-				return err
+			if late = e.late(ctx); late {
+				return nil
 			}
 			next, err := e.api.VersionPage(grouped, e.bucket, e.prefix, page)
 			if err != nil {
@@ -72,6 +88,9 @@ func (e *emptying) versions(ctx context.Context) error {
 	listed := list()
 	if err := group.Wait(); err != nil { // a failed deletion ends the list too, and is the reason
 		return err
+	}
+	if late {
+		return e.unfinished() // counts what was under way too
 	}
 	return listed
 }
@@ -97,8 +116,8 @@ func (e *emptying) delete(ctx context.Context, versions []s3.Version) error {
 
 func (e *emptying) uploads(ctx context.Context) error {
 	for {
-		if err := e.late(ctx); err != nil {
-			return err
+		if e.late(ctx) {
+			return e.unfinished()
 		}
 		list, err := e.api.Uploads(ctx, e.bucket, e.prefix)
 		if err != nil || len(list) == 0 {
