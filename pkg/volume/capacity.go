@@ -18,12 +18,10 @@ type Range struct {
 // defaultGiB (cut to the limit) where nothing is required. The error names the
 // field that makes it impossible.
 func (r Range) SizeGiB(defaultGiB int64) (int64, error) {
-	switch {
-	case r.RequiredBytes < 0 || r.LimitBytes < 0:
-		return 0, fmt.Errorf("required_bytes %d and limit_bytes %d must not be negative", r.RequiredBytes, r.LimitBytes)
-	case r.LimitBytes > 0 && r.RequiredBytes > r.LimitBytes:
-		return 0, fmt.Errorf("required_bytes %d is more than limit_bytes %d", r.RequiredBytes, r.LimitBytes)
-	case r.LimitBytes > 0 && r.LimitBytes < GiB:
+	if err := r.check(); err != nil {
+		return 0, err
+	}
+	if r.LimitBytes > 0 && r.LimitBytes < GiB {
 		return 0, fmt.Errorf("limit_bytes %d is less than 1 GiB, the smallest disk", r.LimitBytes)
 	}
 	size := defaultGiB
@@ -40,6 +38,28 @@ func (r Range) SizeGiB(defaultGiB int64) (int64, error) {
 		return 0, fmt.Errorf("required_bytes %d is more than any disk has", r.RequiredBytes)
 	}
 	return size, nil
+}
+
+func (r Range) check() error {
+	switch {
+	case r.RequiredBytes < 0 || r.LimitBytes < 0:
+		return fmt.Errorf("required_bytes %d and limit_bytes %d must not be negative", r.RequiredBytes, r.LimitBytes)
+	case r.LimitBytes > 0 && r.RequiredBytes > r.LimitBytes:
+		return fmt.Errorf("required_bytes %d is more than limit_bytes %d", r.RequiredBytes, r.LimitBytes)
+	}
+	return nil
+}
+
+// Agreed returns the size in bytes to agree on for what has none itself, a file system
+// that grows or a bucket: what is required, or up to 1 GiB where nothing is.
+func (r Range) Agreed() (int64, error) {
+	switch {
+	case r.RequiredBytes > 0:
+		return r.RequiredBytes, r.check()
+	case r.LimitBytes > 0:
+		return min(r.LimitBytes, GiB), r.check()
+	}
+	return GiB, r.check()
 }
 
 // Fits reports whether a disk of the given size in bytes satisfies the range.

@@ -44,6 +44,21 @@ func TestRange_SizeGiB(t *testing.T) {
 	}
 }
 
+func TestRange_Agreed(t *testing.T) {
+	for _, tc := range []struct {
+		required, limit, want int64
+		wrong                 string
+	}{
+		{0, 0, volume.GiB, ""}, {7, 0, 7, ""}, {7, 9, 7, ""}, {0, 9, 9, ""}, {0, 9 * volume.GiB, volume.GiB, ""},
+		{9, 7, 0, "more than limit_bytes 7"}, {-1, 0, 0, "must not be negative"}, {0, -1, 0, "must not be negative"}, {-1, 5, 0, "must not be negative"},
+	} {
+		got, err := volume.Range{RequiredBytes: tc.required, LimitBytes: tc.limit}.Agreed()
+		if tc.wrong == "" && (err != nil || got != tc.want) || tc.wrong != "" && (err == nil || !strings.Contains(err.Error(), tc.wrong)) {
+			t.Errorf("%d to %d: %d, %v; want %d, %q", tc.required, tc.limit, got, err, tc.want, tc.wrong)
+		}
+	}
+}
+
 func TestRange_Fits(t *testing.T) {
 	r := volume.Range{RequiredBytes: 10, LimitBytes: 20}
 	for bytes, want := range map[int64]bool{9: false, 10: true, 20: true, 21: false} {

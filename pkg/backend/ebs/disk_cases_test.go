@@ -112,7 +112,7 @@ func TestDisks_HasDisk(t *testing.T) {
 	t.Parallel()
 	c := newCloud(t, emulator.Options{Profile: emulator.Reference}, 50*time.Millisecond)
 	c.speed(4)
-	made, deleted := c.create(t, volume.DiskRequest{Node: c.node(0)}), c.foreign(nil)
+	made, deleted := c.create(t, volume.DiskRequest{Node: c.node(0)}), c.create(t, volume.DiskRequest{Node: c.node(0)})
 	if err := c.disks().DeleteDisk(t.Context(), deleted); err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ const (
 // Expand answers at once: EFS grows by itself, and only the size that was agreed on is
 // written down, where there is something to write it on.
 func (b *Backend) Expand(ctx context.Context, handle string, size volume.Range) (int64, error) {
-	bytes, err := bytesFor(size)
+	bytes, err := size.Agreed()
 	if err != nil {
 		return 0, fault.New(fault.OutOfRange, opExpand, handle, "%v", err)
 	}

@@ -42,7 +42,7 @@ func (b *Backend) order(req volume.CreateRequest) (*order, error) {
 	}
 	o := &order{name: req.Name, size: req.Range, places: req.Topology.Candidates()}
 	var err error
-	if o.bytes, err = bytesFor(req.Range); err != nil {
+	if o.bytes, err = req.Range.Agreed(); err != nil {
 		return nil, fault.New(fault.OutOfRange, opCreate, req.Name, "%v", err)
 	}
 	for _, step := range []func() error{
@@ -65,21 +65,6 @@ func (b *Backend) order(req volume.CreateRequest) (*order, error) {
 	o.spec.Tags = o.tags
 	o.spec.Token = volume.Token(b.opts.Owner.Cluster, req.Name)
 	return o, nil
-}
-
-// bytesFor chooses a size. EFS grows by itself; the size is only what was agreed on.
-func bytesFor(r volume.Range) (int64, error) {
-	switch {
-	case r.RequiredBytes < 0 || r.LimitBytes < 0:
-		return 0, fmt.Errorf("required_bytes %d and limit_bytes %d must not be negative", r.RequiredBytes, r.LimitBytes)
-	case r.LimitBytes > 0 && r.RequiredBytes > r.LimitBytes:
-		return 0, fmt.Errorf("required_bytes %d is more than limit_bytes %d", r.RequiredBytes, r.LimitBytes)
-	case r.RequiredBytes > 0:
-		return r.RequiredBytes, nil
-	case r.LimitBytes > 0:
-		return min(r.LimitBytes, volume.GiB), nil
-	}
-	return volume.GiB, nil
 }
 
 // decode reads the parameters; mutable ones win over others.

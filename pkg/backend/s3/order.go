@@ -38,7 +38,7 @@ func (b *Backend) order(req volume.CreateRequest) (*order, error) {
 	}
 	o := &order{name: req.Name, size: req.Range}
 	var err error
-	if o.bytes, err = bytesFor(req.Range); err != nil {
+	if o.bytes, err = req.Range.Agreed(); err != nil {
 		return nil, fault.New(fault.OutOfRange, opCreate, req.Name, "%v", err)
 	}
 	for _, step := range []func() error{
@@ -59,21 +59,6 @@ func (b *Backend) order(req volume.CreateRequest) (*order, error) {
 	o.request = volume.Token("s3-request", o.handle.String(), o.region, fmt.Sprint(o.encryption), o.values[keyVersioning], fmt.Sprint(o.days), o.values[keyOnDelete])[:16]
 	o.tags[TagBytes], o.tags[TagOnDelete], o.tags[TagRequest] = fmt.Sprint(o.bytes), o.values[keyOnDelete], o.request
 	return o, nil
-}
-
-// bytesFor chooses a size. A bucket has none; it is only what was agreed on.
-func bytesFor(r volume.Range) (int64, error) {
-	switch {
-	case r.RequiredBytes < 0 || r.LimitBytes < 0:
-		return 0, fmt.Errorf("required_bytes %d and limit_bytes %d must not be negative", r.RequiredBytes, r.LimitBytes)
-	case r.LimitBytes > 0 && r.RequiredBytes > r.LimitBytes:
-		return 0, fmt.Errorf("required_bytes %d is more than limit_bytes %d", r.RequiredBytes, r.LimitBytes)
-	case r.RequiredBytes > 0:
-		return r.RequiredBytes, nil
-	case r.LimitBytes > 0:
-		return min(r.LimitBytes, volume.GiB), nil
-	}
-	return volume.GiB, nil
 }
 
 func (o *order) decode(req volume.CreateRequest) (err error) {

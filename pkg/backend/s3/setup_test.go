@@ -2,7 +2,6 @@ package s3_test
 
 import (
 	"bytes"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -22,19 +21,6 @@ import (
 )
 
 const cluster = "test-cluster"
-
-// TestMain gives every test the emulator's credentials; its endpoint is each test's own.
-func TestMain(m *testing.M) {
-	for k, v := range map[string]string{
-		"AWS_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
-		"AWS_CONFIG_FILE": "/nonexistent", "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
-	} {
-		if err := os.Setenv(k, v); err != nil {
-			panic(err)
-		}
-	}
-	os.Exit(m.Run())
-}
 
 // cloud is an emulator with an S3 server behind it, and AWS's own client on it.
 type cloud struct {
@@ -59,15 +45,14 @@ func newCloud(t *testing.T) *cloud {
 	return c
 }
 
+// config is a session of its own with the cloud.
 func (c *cloud) config() sdkaws.Config {
 	c.t.Helper()
-	session, err := aws.NewSession(c.t.Context(), aws.Options{})
+	session, err := aws.NewExplicitSession(aws.Explicit{Region: "us-east-1", AccessKeyID: "test", SecretAccessKey: "test", EC2: c.Endpoint()})
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	config, endpoint := session.Config(), c.Endpoint()
-	config.BaseEndpoint = &endpoint
-	return config
+	return session.Config()
 }
 
 // backendOf is the backend of a cluster; each has a client of its own, as after a restart.

@@ -22,7 +22,8 @@ type Call struct {
 	Op      string // AWS's own name, such as "AttachVolume"
 	Subject string // what it was about
 	Mutates bool   // a lost answer leaves the outcome unknown
-	// Codes maps the service's error codes to kinds; Common is consulted after it.
+	// Codes maps the service's error codes to kinds; common is consulted after it. A call
+	// that changes nothing has no unknown outcome: there it is Unavailable.
 	Codes map[string]fault.Kind
 	// Advice says by code what a person can do about it, as far as the service's own text does not.
 	Advice map[string]string
@@ -126,8 +127,10 @@ func kind(err error, call Call) fault.Kind {
 		unknown = fault.UnknownOutcome
 	}
 	if c := code(err); c != "" {
-		if k, ok := call.Codes[c]; ok {
+		if k, ok := call.Codes[c]; ok && k != fault.UnknownOutcome {
 			return k
+		} else if ok {
+			return unknown
 		}
 		if k, ok := common[c]; ok {
 			return k

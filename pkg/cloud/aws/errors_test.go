@@ -29,13 +29,14 @@ func answer(code string, status int) error {
 }
 
 func TestClassify_OutcomeOfEveryKindOfFailure(t *testing.T) {
-	codes := map[string]fault.Kind{"VolumeInUse": fault.InUse}
+	codes := map[string]fault.Kind{"VolumeInUse": fault.InUse, "InternalError": fault.UnknownOutcome}
 	for _, tc := range []struct {
 		name         string
 		err          error
 		mutate, read fault.Kind
 	}{
 		{"a code of the service's table", answer("VolumeInUse", 400), fault.InUse, fault.InUse},
+		{"a code of the table that leaves it open", answer("InternalError", 500), fault.UnknownOutcome, fault.Unavailable},
 		{"a code that every service has", answer("UnauthorizedOperation", 403), fault.Denied, fault.Denied},
 		{"a throttle did nothing", answer("RequestLimitExceeded", 503), fault.Unavailable, fault.Unavailable},
 		{"a throttle under another name", answer("ThrottlingException", 400), fault.Unavailable, fault.Unavailable},

@@ -33,7 +33,7 @@ func (c *Client) CreateAccessPoint(ctx context.Context, a AccessPoint) (AccessPo
 	if out != nil {
 		made.ID, made.State = sdkaws.ToString(out.AccessPointId), string(out.LifeCycleState)
 	}
-	return made, explain(err)
+	return made, err
 }
 
 // AccessPoint reads one access point. found is false where EFS does not show it at

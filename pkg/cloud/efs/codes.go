@@ -58,30 +58,9 @@ var quotas = map[string]string{
 }
 
 func read(op, subject string) aws.Call {
-	return aws.Call{Op: op, Subject: subject, Codes: readCodes}
+	return aws.Call{Op: op, Subject: subject, Codes: codes}
 }
 
 func mutate(op, subject string) aws.Call {
-	return aws.Call{Op: op, Subject: subject, Mutates: true, Codes: codes}
-}
-
-// readCodes differs from codes where a read has no outcome that could be unknown.
-var readCodes = func() map[string]fault.Kind {
-	read := make(map[string]fault.Kind, len(codes))
-	for code, kind := range codes {
-		if kind == fault.UnknownOutcome {
-			kind = fault.Unavailable
-		}
-		read[code] = kind
-	}
-	return read
-}()
-
-// explain adds the quota and its arithmetic to a refusal for want of it.
-func explain(err error) error {
-	why, ok := quotas[fault.CodeOf(err)]
-	if !ok {
-		return err
-	}
-	return fault.Explain(err, why)
+	return aws.Call{Op: op, Subject: subject, Mutates: true, Codes: codes, Advice: quotas}
 }

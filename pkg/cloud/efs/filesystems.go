@@ -42,7 +42,7 @@ func (c *Client) CreateFileSystem(ctx context.Context, spec FileSystemSpec) (Fil
 		if out != nil {
 			made.ID = sdkaws.ToString(out.FileSystemId)
 		}
-		return made, explain(err)
+		return made, err
 	}
 	return toFileSystem(types.FileSystemDescription{
 		FileSystemId: out.FileSystemId, CreationToken: out.CreationToken, LifeCycleState: out.LifeCycleState, CreationTime: out.CreationTime,
@@ -149,7 +149,7 @@ func (c *Client) UpdateFileSystem(ctx context.Context, id string, t Throughput) 
 			FileSystemId: &id, ThroughputMode: types.ThroughputMode(t.Mode), ProvisionedThroughputInMibps: mibs(t),
 		})
 	})
-	return explain(err)
+	return err
 }
 
 // DeleteFileSystem begins to delete a file system, with its access points. fault.InUse

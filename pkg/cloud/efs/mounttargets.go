@@ -18,7 +18,7 @@ func (c *Client) CreateMountTarget(ctx context.Context, fileSystem, subnet strin
 		return c.api.CreateMountTarget(ctx, &sdk.CreateMountTargetInput{FileSystemId: &fileSystem, SubnetId: &subnet, SecurityGroups: groups})
 	})
 	if err != nil {
-		return MountTarget{}, explain(err)
+		return MountTarget{}, err
 	}
 	return toTarget(types.MountTargetDescription{
 		MountTargetId: out.MountTargetId, FileSystemId: out.FileSystemId, LifeCycleState: out.LifeCycleState, SubnetId: out.SubnetId,

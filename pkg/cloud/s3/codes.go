@@ -47,21 +47,9 @@ var codes = map[string]fault.Kind{
 }
 
 func read(op, subject string) aws.Call {
-	return aws.Call{Op: op, Subject: subject, Codes: readCodes}
+	return aws.Call{Op: op, Subject: subject, Codes: codes}
 }
 
 func mutate(op, subject string) aws.Call {
 	return aws.Call{Op: op, Subject: subject, Mutates: true, Codes: codes}
 }
-
-// readCodes differs from codes where a read has no outcome that could be unknown.
-var readCodes = func() map[string]fault.Kind {
-	read := make(map[string]fault.Kind, len(codes))
-	for code, kind := range codes {
-		if kind == fault.UnknownOutcome {
-			kind = fault.Unavailable
-		}
-		read[code] = kind
-	}
-	return read
-}()
