@@ -1,8 +1,12 @@
 package resign_test
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -100,4 +104,22 @@ func TestProxy_AnswersToTryAgain(t *testing.T) {
 			t.Errorf("told %v", err)
 		}
 	})
+}
+
+func TestProxy_TrustsTheTargetsCA(t *testing.T) {
+	server := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer server.Close()
+	u, err := url.Parse(server.URL + "/mine")
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := resign.Target{URL: u, Region: "corp-north-1", Bucket: "mine"}
+	if status, text := (request{path: "/mine/a", door: listen(t, target, lasting).Door()}).do(t); status != http.StatusServiceUnavailable || !strings.Contains(text, "certificate") {
+		t.Errorf("without the CA: %d %s", status, text)
+	}
+	target.TLS = &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12}
+	target.TLS.RootCAs.AddCert(server.Certificate())
+	if status, text := (request{path: "/mine/a", door: listen(t, target, lasting).Door()}).do(t); status != http.StatusOK {
+		t.Errorf("with the CA: %d %s", status, text)
+	}
 }
