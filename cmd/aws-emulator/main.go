@@ -43,7 +43,7 @@ Examples:
 `
 
 func main() {
-	if done, err := inside.Main(os.Args); err != nil { // the process of one NFS server
+	if done, err := inside.Main(context.Background(), os.Args); err != nil { // the process of one NFS server
 		os.Exit(fail(os.Stderr, 1, err))
 	} else if done {
 		return

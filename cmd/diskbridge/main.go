@@ -25,7 +25,7 @@ Usage:
   diskbridge COMMAND [flags]
 
 Commands:
-  demo     take EBS volumes through their whole life on this machine
+  demo     take EBS and EFS volumes through their whole life on this machine
   volumes  list the disks that Kubernetes or BOSH holds
   orphans  list disks and snapshots that a killed BOSH call may have left
   adopt    give a disk to a BOSH Director or a Kubernetes volume
@@ -41,22 +41,26 @@ Examples:
 `
 
 const demoUsage = `diskbridge demo takes EBS volumes through their whole life on this machine: it starts
-an AWS emulator and the driver, and talks CSI to it as Kubernetes does, and at last to the
+an AWS emulator and the driver, and talks CSI to it as Kubernetes does, and then to the
 CPI as BOSH does. It needs no AWS account. As root it formats and mounts real file systems on loop devices; without root it
-plays the controller half and says what it leaves out. Ctrl-C cleans up.
+plays the controller half and says what it leaves out. At last two nodes share an EFS file system over
+NFS: on this machine's kernel where it has an NFS client and server, else in User Mode Linux (Debian's package
+user-mode-linux, which needs no root). Ctrl-C cleans up.
 
 Usage:
-  diskbridge demo [--profile=PROFILE]
+  diskbridge demo [--profile=PROFILE] [--only=PART]
 
 Flags:
   --profile=PROFILE  how fast the emulated AWS is: instant (default), reference (about 1 s
                      for each step) or realistic (1 to 10 s, eventually consistent, throttled)
+  --only=PART        ebs (and BOSH) or efs; default: both
 
 It exits with 0 only if every step succeeded and nothing is left behind.
 
 Examples:
   sudo diskbridge demo
   diskbridge demo --profile=realistic
+  diskbridge demo --only=efs
 `
 
 // interrupted is the exit status of a process that Ctrl-C ended, by the shell's convention.
@@ -64,6 +68,14 @@ const interrupted = 130
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	if done, err := demo.Inside(ctx); done {
+		stop()
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "diskbridge demo: %v\n", err)
+			os.Exit(1)
+		}
+		return
+	}
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -97,8 +109,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 func runDemo(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("diskbridge demo", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	profile := flags.String("profile", "instant", "")
-	profiles := []string{"instant", "reference", "realistic"}
+	profile, only := flags.String("profile", "instant", ""), flags.String("only", "", "")
+	profiles, parts := []string{"instant", "reference", "realistic"}, []string{"", "ebs", "efs"}
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(stdout, demoUsage)
@@ -113,13 +125,17 @@ func runDemo(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "diskbridge demo: --profile=%s: use one of %s\n", *profile, strings.Join(profiles, ", "))
 		return 2
 	}
+	if !slices.Contains(parts, *only) {
+		fmt.Fprintf(stderr, "diskbridge demo: --only=%s: use ebs or efs\n", *only)
+		return 2
+	}
 	self, err := os.Executable()
 	if err != nil {
 		fmt.Fprintf(stderr, "diskbridge demo: cannot find the other binaries: %v\n", err)
 		return 1
 	}
 	err = demo.Run(ctx, demo.Options{
-		Bin: filepath.Dir(self), Profile: *profile, Root: os.Geteuid() == 0, Out: stdout, Color: terminal(stdout),
+		Bin: filepath.Dir(self), Profile: *profile, Only: *only, Root: os.Geteuid() == 0, Out: stdout, Color: terminal(stdout),
 	})
 	switch {
 	case err == nil:

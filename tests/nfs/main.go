@@ -92,7 +92,7 @@ func run(ctx context.Context, out io.Writer, only string) (err error) {
 var parts = []string{"node", "aws"}
 
 // programs are built for the machine: its first process, and what is tested.
-var programs = []string{"./tests/nfs/guest", "./cmd/diskbridge-csi", "./cmd/aws-emulator"}
+var programs = []string{"./tests/nfs/guest", "./cmd/diskbridge", "./cmd/diskbridge-csi", "./cmd/aws-emulator"}
 
 // build makes a static program, as it ships.
 func build(ctx context.Context, program, dir string) error {
@@ -117,7 +117,7 @@ func pack(ctx context.Context, path, dir string, uml machine.UML) error {
 	buffered := bufio.NewWriterSize(f, 1<<20)
 	a := machine.NewArchive(buffered)
 	a.Copy(filepath.Join(dir, "guest"), "/init")
-	for _, program := range []string{"diskbridge-csi", "aws-emulator", "sanity.test"} {
+	for _, program := range []string{"diskbridge", "diskbridge-csi", "aws-emulator", "sanity.test"} {
 		a.Copy(filepath.Join(dir, program), "/bin/"+program)
 	}
 	err = uml.PackNFS(ctx, a)

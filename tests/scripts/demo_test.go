@@ -22,13 +22,13 @@ type demo struct {
 	dir string
 }
 
-func startDemo(t *testing.T, program string, credential *syscall.Credential) demo {
+func startDemo(t *testing.T, program string, credential *syscall.Credential, args ...string) demo {
 	t.Helper()
 	dir := harness.Dir(t)
 	if err := os.Chmod(dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	d := demo{cmd: exec.Command(program, "demo"), out: &sandbox.Output{}, dir: dir}
+	d := demo{cmd: exec.Command(program, append([]string{"demo"}, args...)...), out: &sandbox.Output{}, dir: dir}
 	d.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + dir}
 	d.cmd.Stdout, d.cmd.Stderr = d.out, d.out
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: credential, Pdeathsig: syscall.SIGTERM}
@@ -63,9 +63,9 @@ func TestDemo_Interrupted(t *testing.T) {
 	if !harness.IsRoot() {
 		t.Skip("it interrupts mounted file systems, which needs root")
 	}
-	for _, moment := range []string{"start the driver on node 1", "publish to a pod", "restore it into"} {
+	for moment, only := range map[string]string{"start the driver on node 1": "ebs", "publish to a pod": "ebs", "restore it into": "ebs", "stage NFS": "efs"} {
 		t.Run("while it says "+moment, func(t *testing.T) {
-			d := startDemo(t, filepath.Join(harness.Bin(t), "diskbridge"), nil)
+			d := startDemo(t, filepath.Join(harness.Bin(t), "diskbridge"), nil, "--only="+only)
 			harness.Eventually(t, "the demo says "+moment, func(context.Context) error {
 				if !strings.Contains(d.out.String(), moment) {
 					return errors.New("not yet")
@@ -104,8 +104,31 @@ func TestDemo_WithoutRoot(t *testing.T) {
 	if strings.Contains(d.out.String(), "\x1b[") {
 		t.Error("it colours what no terminal reads")
 	}
-	if strings.Contains(d.out.String(), "stage ") {
+	if strings.Contains(d.out.String(), "stage ext4") {
 		t.Error("it claims to have staged a volume without root")
+	}
+}
+
+// TestDemo_Shared plays EFS's part, wherever this machine lets it play.
+func TestDemo_Shared(t *testing.T) {
+	d := startDemo(t, filepath.Join(harness.Bin(t), "diskbridge"), nil, "--only=efs")
+	if code := d.wait(t); code != 0 {
+		t.Fatalf("exit status %d, want 0", code)
+	}
+	for _, want := range []string{"on this machine's kernel", "stage NFS", `"written by node 1"`, `"written by node 2"`, "no mount", "All of it happened"} {
+		if !strings.Contains(d.out.String(), want) {
+			t.Errorf("the demo did not say %q", want)
+		}
+	}
+}
+
+// TestDemo_WithoutAKernel says what to install.
+func TestDemo_WithoutAKernel(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	d := startDemo(t, filepath.Join(harness.Bin(t), "diskbridge"), nil, "--only=efs")
+	code, said := d.wait(t), d.out.String()
+	if here := strings.Contains(said, "on this machine's kernel, in"); code != 0 || !here && !strings.Contains(said, "apt-get install user-mode-linux") {
+		t.Errorf("exit status %d", code)
 	}
 }
 

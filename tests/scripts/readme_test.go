@@ -65,7 +65,7 @@ func makeDemo(t *testing.T) {
 	if !harness.IsRoot() {
 		want = []string{"left out, for they need root", "A disk of BOSH", "All of it happened"}
 	}
-	for _, text := range want {
+	for _, text := range append(want, `"written by node 2"`) {
 		if !strings.Contains(string(out), text) {
 			t.Errorf("make demo did not say %q:\n%s", text, out)
 		}

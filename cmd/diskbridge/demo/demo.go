@@ -18,6 +18,7 @@ type Options struct {
 	Root    bool      // format and mount real file systems; false plays the controller half only
 	Out     io.Writer // where the story is told
 	Color   bool
+	Only    string // the part to show: ebs (with BOSH) or efs; empty for all
 }
 
 // cleanupLimit is how long cleaning up may take after a failure or an interrupt.
@@ -31,7 +32,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	n := narrator{w: o.Out, color: o.Color}
-	s := &scene{narrator: n, options: o, dir: dir}
+	s := &scene{narrator: n, options: o, dir: dir, driver: sandbox.EBSDriver}
 	n.section("diskbridge demo, in %s", dir)
 
 	err = s.play(ctx)
@@ -58,24 +59,32 @@ func Run(ctx context.Context, o Options) error {
 // play is the whole story.
 func (s *scene) play(ctx context.Context) error {
 	start := time.Now()
-	if err := s.setUp(ctx); err != nil {
-		return err
+	if s.options.Only != "efs" {
+		if err := s.disksHere(ctx); err != nil {
+			return err
+		}
 	}
+	if s.options.Only != "ebs" {
+		if err := s.elsewhere(ctx); err != nil {
+			return err
+		}
+	}
+	s.section("All of it happened, and nothing is left. %.1f s", time.Since(start).Seconds())
+	return nil
+}
+
+// disksHere is EBS's part, on this machine.
+func (s *scene) disksHere(ctx context.Context) error {
 	life := s.lifeOnPaper
 	if s.options.Root {
 		life = s.lives
 	}
-	if err := life(ctx); err != nil {
-		return err
-	}
-	if err := s.bosh(ctx); err != nil {
-		return err
-	}
-	if err := s.nothingLeft(ctx); err != nil {
-		return err
-	}
-	s.section("All of it happened, and nothing is left. %.1f s", time.Since(start).Seconds())
-	return nil
+	return inOrder(
+		func() error { return s.setUp(ctx) },
+		func() error { return life(ctx) },
+		func() error { return s.bosh(ctx) },
+		func() error { return s.nothingLeft(ctx) },
+	)
 }
 
 // workDir makes a fresh folder with a short path (sockets go into it), where

@@ -16,6 +16,9 @@ const gib = int64(1) << 30
 // raw is the kind of a disk that a pod gets as a device; every other kind is a file system.
 const raw = "raw"
 
+// shared is the kind of EFS's: a file system of several nodes.
+const shared = "NFS"
+
 // disk is a volume and how far it has come on its way to a pod. A field is set
 // before the call that makes it true, so that taking it back covers a call that
 // was cut short.
@@ -35,10 +38,13 @@ func (d *disk) target() string  { return filepath.Join(d.dir, "pod") }
 
 func (d *disk) capability() *csi.VolumeCapability {
 	c := &csi.VolumeCapability{AccessMode: &csi.VolumeCapability_AccessMode{Mode: csi.VolumeCapability_AccessMode_SINGLE_NODE_WRITER}}
+	if d.kind == shared {
+		c.AccessMode.Mode = csi.VolumeCapability_AccessMode_MULTI_NODE_MULTI_WRITER
+	}
 	if d.kind == raw {
 		c.AccessType = &csi.VolumeCapability_Block{Block: &csi.VolumeCapability_BlockVolume{}}
 	} else {
-		c.AccessType = &csi.VolumeCapability_Mount{Mount: &csi.VolumeCapability_MountVolume{FsType: d.kind}}
+		c.AccessType = &csi.VolumeCapability_Mount{Mount: &csi.VolumeCapability_MountVolume{FsType: strings.TrimPrefix(d.kind, shared)}}
 	}
 	return c
 }
@@ -50,15 +56,19 @@ func (s *scene) provision(ctx context.Context, name, kind string, sizeGiB int64,
 		Name:               "pvc-" + name,
 		CapacityRange:      &csi.CapacityRange{RequiredBytes: sizeGiB * gib},
 		VolumeCapabilities: []*csi.VolumeCapability{d.capability()},
-		Parameters:         map[string]string{"type": "gp3", "encrypted": "true"},
+		Parameters:         map[string]string{"encrypted": "true"},
 	}
-	what := fmt.Sprintf("provision %d GiB of encrypted gp3", sizeGiB)
+	what := "provision an encrypted file system"
+	if kind != shared {
+		request.Parameters["type"] = "gp3"
+		what = fmt.Sprintf("provision %d GiB of encrypted gp3", sizeGiB)
+	}
 	if snapshot != "" {
 		what = fmt.Sprintf("restore it into a new volume of %d GiB", sizeGiB)
 		request.VolumeContentSource = &csi.VolumeContentSource{Type: &csi.VolumeContentSource_Snapshot{
 			Snapshot: &csi.VolumeContentSource_SnapshotSource{SnapshotId: snapshot}}}
 	}
-	if t := s.nodes[0].topology; t != nil {
+	if t := s.nodes[0].topology; t != nil && kind != shared {
 		request.AccessibilityRequirements = &csi.TopologyRequirement{Requisite: []*csi.Topology{t}, Preferred: []*csi.Topology{t}}
 	}
 	return d, s.step(ctx, what, func(ctx context.Context) (string, error) {
@@ -89,7 +99,7 @@ func (s *scene) attach(ctx context.Context, d *disk, n *node) error {
 		answer, err := s.controller.ControllerPublishVolume(ctx, &csi.ControllerPublishVolumeRequest{
 			VolumeId: d.id, NodeId: n.id, VolumeCapability: d.capability(), VolumeContext: d.context})
 		d.publish = answer.GetPublishContext()
-		return d.publish["devicePath"], err
+		return d.publish["devicePath"] + d.publish["diskbridge.io/mount-target-ip"], err
 	})
 }
 

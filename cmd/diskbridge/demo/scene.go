@@ -24,6 +24,8 @@ type scene struct {
 	options Options
 	dir     string
 
+	driver     string                   // its name
+	second     func(func() error) error // starts what runs on the second node's computer; nil: on this one
 	emulator   *sandbox.Emulator
 	controller csi.ControllerClient
 	nodes      []*node
@@ -88,9 +90,13 @@ func (s *scene) startEmulator(ctx context.Context) (string, error) {
 	if s.options.Root {
 		devices = "loop"
 	}
-	// Both instances in one zone: an EBS volume can move between them.
-	e, err := sandbox.StartEmulator(ctx, s.options.Bin, s.baseEnv(), "--state-dir="+filepath.Join(s.dir, "aws"),
-		"--profile="+s.options.Profile, "--devices="+devices, "--instances=2", "--zones="+sandbox.Region+"a")
+	// Both instances in one zone: an EBS volume can move between them. EFS reaches all zones.
+	with := []string{"--devices=" + devices, "--zones=" + sandbox.Region + "a"}
+	if s.driver == sandbox.EFSDriver {
+		with = []string{"--files=nfs"}
+	}
+	e, err := sandbox.StartEmulator(ctx, s.options.Bin, s.baseEnv(), append(with, "--state-dir="+filepath.Join(s.dir, "aws"),
+		"--profile="+s.options.Profile, "--instances=2")...)
 	if err != nil {
 		return "", err
 	}
@@ -103,7 +109,7 @@ func (s *scene) startEmulator(ctx context.Context) (string, error) {
 }
 
 func (s *scene) startController(ctx context.Context) (string, error) {
-	d, err := sandbox.StartDriver(ctx, s.options.Bin, sandbox.EBSDriver, "controller", filepath.Join(s.dir, "c"),
+	d, err := sandbox.StartDriver(ctx, s.options.Bin, s.driver, "controller", filepath.Join(s.dir, "c"),
 		append(s.baseEnv(), s.emulator.CloudEnv()...), "--cluster-id=demo")
 	if err != nil {
 		return "", err
@@ -119,9 +125,20 @@ func (s *scene) startController(ctx context.Context) (string, error) {
 
 // startNode starts a node that has no AWS credentials and sees only its instance's devices.
 func (s *scene) startNode(ctx context.Context, i sandbox.Instance) (string, error) {
-	d, err := sandbox.StartDriver(ctx, s.options.Bin, sandbox.EBSDriver, "node", filepath.Join(s.dir, fmt.Sprintf("n%d", len(s.nodes)+1)), append(s.baseEnv(), i.MetadataEnv()...),
-		"--node-id="+i.ID, "--zone="+i.Zone, "--region="+sandbox.Region, "--device-root="+i.DeviceRoot, "--sysfs-root="+i.SysfsRoot)
-	if err != nil {
+	flags := []string{"--node-id=" + i.ID, "--zone=" + i.Zone, "--region=" + sandbox.Region}
+	if i.DeviceRoot != "" {
+		flags = append(flags, "--device-root="+i.DeviceRoot, "--sysfs-root="+i.SysfsRoot)
+	}
+	var d *sandbox.Driver
+	start := func() (err error) {
+		d, err = sandbox.StartDriver(ctx, s.options.Bin, s.driver, "node", filepath.Join(s.dir, fmt.Sprintf("n%d", len(s.nodes)+1)), append(s.baseEnv(), i.MetadataEnv()...), flags...)
+		return err
+	}
+	on := func(start func() error) error { return start() }
+	if s.second != nil && len(s.nodes) == 1 {
+		on = s.second
+	}
+	if err := on(start); err != nil {
 		return "", err
 	}
 	s.children = append(s.children, driverChild{d})
@@ -177,7 +194,7 @@ func (s *scene) emulatorEmpty(ctx context.Context) (string, error) {
 	for _, c := range calls {
 		total += c.OK + c.Throttled + c.Error
 	}
-	return fmt.Sprintf("no volume, no snapshot; %d AWS calls were made", total), err
+	return fmt.Sprintf("nothing; %d AWS calls were made", total), err
 }
 
 // none fails if list finds anything; what names one of them.

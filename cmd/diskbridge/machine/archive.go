@@ -116,11 +116,16 @@ func (a *Archive) copy(from, to string) error {
 	return a.file(to, data)
 }
 
-func (a *Archive) program(name string) error {
-	path, err := exec.LookPath(name)
-	if err != nil { // a user's path may lack these
-		path, err = exec.LookPath("/usr/sbin/" + name)
+// lookPath finds a program also where a user's path may not lead.
+func lookPath(name string) (string, error) {
+	if path, err := exec.LookPath(name); err == nil {
+		return path, nil
 	}
+	return exec.LookPath("/usr/sbin/" + name)
+}
+
+func (a *Archive) program(name string) error {
+	path, err := lookPath(name)
 	if err != nil {
 		return err
 	}

@@ -33,9 +33,24 @@ func FindUML() (UML, error) {
 	return UML{Kernel: kernel, Modules: modules}, err
 }
 
+// nfsPrograms are what a machine needs for an NFS client, servers and their networks.
+func nfsPrograms() []string {
+	return []string{"ip", "nsenter", "mount.nfs4", "exportfs", "rpc.mountd", "rpc.nfsd", "nfsdcld"}
+}
+
+// FindNFS proves that this machine has them. The error says how to get what is missing.
+func FindNFS() error {
+	for _, program := range nfsPrograms() {
+		if _, err := lookPath(program); err != nil {
+			return fmt.Errorf("%s is missing: apt-get install nfs-common nfs-kernel-server iproute2 util-linux", program)
+		}
+	}
+	return nil
+}
+
 // PackNFS adds what NFS needs inside, server and client: modules, programs and what those read.
 func (u UML) PackNFS(ctx context.Context, a *Archive) error {
-	for _, program := range []string{"ip", "nsenter", "mount.nfs4", "exportfs", "rpc.mountd", "rpc.nfsd", "nfsdcld"} {
+	for _, program := range nfsPrograms() {
 		a.Program(program)
 	}
 	a.Copy("/etc/netconfig", "/etc/netconfig") // which transports there are, for RPC

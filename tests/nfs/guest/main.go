@@ -17,8 +17,8 @@ import (
 const limit = 8 * time.Minute
 
 func main() {
-	for _, other := range []func([]string) (bool, error){inside.Main, runProgram} {
-		if done, err := other(os.Args); err != nil {
+	for _, other := range []func(context.Context, []string) (bool, error){inside.Main, runProgram} {
+		if done, err := other(context.Background(), os.Args); err != nil {
 			fmt.Fprintf(os.Stderr, "guest: %s: %v\n", os.Args[1], err)
 			os.Exit(1)
 		} else if done {

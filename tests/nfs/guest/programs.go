@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -27,7 +28,7 @@ var programs = map[string]func(path string) error{
 const userID = 1000
 
 // runProgram runs one of them if this process was started for that.
-func runProgram(args []string) (done bool, err error) {
+func runProgram(_ context.Context, args []string) (done bool, err error) {
 	if len(args) != 3 || programs[args[1]] == nil {
 		return false, nil
 	}

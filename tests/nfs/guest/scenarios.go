@@ -47,6 +47,8 @@ func onNode() []scenario {
 // onAWS are the scenarios of the whole driver on an emulated AWS, whose mount targets lead to servers of this kernel.
 func onAWS() []scenario {
 	return []scenario{
+		{"the janitor removes and archives the directories of deleted volumes", janitorRemoves},
+		{"the demo, on a kernel that has NFS", demo},
 		{"csi-sanity with emulator, driver and kernel servers", sanity},
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -67,6 +68,46 @@ func (h *Host) Command(args ...string) []string {
 	return append([]string{"nsenter", "--target=" + strconv.Itoa(h.PID()), "--net", "--mount", "--uts"}, args...)
 }
 
+// Do runs start, which starts processes, so that they have the host's network and name, and this one's files.
+func (h *Host) Do(start func() error) error {
+	runtime.LockOSThread()
+	back, err := enter("/proc/thread-self", fmt.Sprintf("/proc/%d", h.PID()))
+	if err == nil {
+		err = start()
+	}
+	if backErr := back(); backErr != nil {
+		return errors.Join(err, backErr) // the thread stays locked, and ends with its goroutine
+	}
+	runtime.UnlockOSThread()
+	return err
+}
+
+// enter gives this thread the network and the name of a process; back gives it its own again.
+func enter(self, process string) (back func() error, err error) {
+	var undo []func() error
+	back = func() (err error) {
+		for _, f := range undo {
+			err = errors.Join(err, f())
+		}
+		return err
+	}
+	for _, kind := range []string{"/ns/net", "/ns/uts"} {
+		own, err := os.Open(self + kind)
+		if err != nil {
+			return back, err
+		}
+		undo = append(undo, func() error { return errors.Join(unix.Setns(int(own.Fd()), 0), own.Close()) })
+		other, err := os.Open(process + kind)
+		if err != nil {
+			return back, err
+		}
+		if err := errors.Join(unix.Setns(int(other.Fd()), 0), other.Close()); err != nil {
+			return back, err
+		}
+	}
+	return back, nil
+}
+
 // Close ends the host, and its network with it.
 func (h *Host) Close() error { return errors.Join(h.stdin.Close(), h.cmd.Wait()) }
 
@@ -85,7 +126,7 @@ func (h *Host) order(what string) error {
 
 // Main is for the main function of every program that makes hosts: it reports whether this process is one, and then has
 // done all that is to be done.
-func Main(args []string) (done bool, err error) {
+func Main(ctx context.Context, args []string) (done bool, err error) {
 	if len(args) != 4 || args[1] != hostCommand && args[1] != serverCommand {
 		return false, nil
 	}
@@ -93,7 +134,7 @@ func Main(args []string) (done bool, err error) {
 		return true, err
 	}
 	if args[1] == serverCommand {
-		return true, serve(context.Background(), args[3], os.Stdin, os.Stdout)
+		return true, serve(ctx, args[3], os.Stdin, os.Stdout)
 	}
 	obey(os.Stdin, os.Stdout, nil)
 	return true, nil
