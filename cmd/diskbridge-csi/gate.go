@@ -2,12 +2,8 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"fmt"
 	"maps"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -134,36 +130,25 @@ func (g *gate) target(ctx context.Context, plan volume.ObjectPlan, own *volume.O
 	if options.Endpoint, err = g.endpoint(plan.Profile); err != nil {
 		return t, nil, err
 	}
-	t = resign.Target{Bucket: plan.Bucket, Prefix: plan.Prefix, Region: plan.Region}
-	if e := options.Endpoint; e != nil {
-		t.Region = e.Region
-		if t.TLS, err = trusting(e.CA); err != nil {
-			return t, nil, err
-		}
+	if own != nil {
+		options.Credentials = &clouds3.Credentials{AccessKeyID: own.AccessKeyID, SecretAccessKey: own.SecretAccessKey, SessionToken: own.SessionToken}
 	}
-	if t.Region == "" {
-		t.Region = g.session.Region()
+	cfg := g.session.Config()
+	if plan.Region != "" {
+		cfg.Region = plan.Region
 	}
-	if t.Region == "" {
+	client, err := clouds3.New(cfg, options)
+	if err != nil {
+		return t, nil, err
+	}
+	if client.Region() == "" {
 		return t, nil, fault.New(fault.Invalid, "find S3", plan.Bucket, "the bucket's region is not known: write it into the volume context %q, or give the mounter --region", volume.ContextRegion)
 	}
 	if keys, err = g.keys(ctx, own); err != nil {
 		return t, nil, err
 	}
-	if own != nil {
-		options.Credentials = &clouds3.Credentials{AccessKeyID: own.AccessKeyID, SecretAccessKey: own.SecretAccessKey, SessionToken: own.SessionToken}
-	}
-	cfg := g.session.Config()
-	cfg.Region = t.Region
-	client, err := clouds3.New(cfg, options)
-	if err != nil {
-		return t, nil, err
-	}
-	if t.Owner, err = client.Owner(ctx); err != nil {
-		return t, nil, fault.Wrap("find out whose the credentials are", "", err)
-	}
-	t.URL, err = address(ctx, client, options.Endpoint, t)
-	return t, keys, err
+	at, err := client.Place(ctx, plan.Bucket)
+	return resign.Target{URL: at.URL, Region: at.Region, Bucket: plan.Bucket, Prefix: plan.Prefix, Owner: at.Owner, TLS: at.TLS}, keys, err
 }
 
 // endpoint is a profile's; nil is AWS's.
@@ -183,37 +168,6 @@ func (g *gate) endpoint(name string) (*clouds3.Endpoint, error) {
 		known = "it has " + strings.Join(slices.Sorted(maps.Keys(g.profiles)), ", ")
 	}
 	return nil, fault.New(fault.Invalid, "find S3", name, "this node's mounter does not know the endpoint profile; %s", known)
-}
-
-// address is the bucket's: in the name of the host, or in the path.
-func address(ctx context.Context, client *clouds3.Client, e *clouds3.Endpoint, t resign.Target) (*url.URL, error) {
-	text, err := client.URL(ctx, t.Region)
-	if err != nil {
-		return nil, err
-	}
-	u, err := url.Parse(text)
-	if err != nil {
-		return nil, err
-	}
-	// A certificate for *.s3.… has no name with another dot.
-	if e != nil && e.PathStyle || e == nil && !strings.Contains(u.Host, ".amazonaws.com") || strings.Contains(t.Bucket, ".") {
-		u.Path = strings.TrimSuffix(u.Path, "/") + "/" + t.Bucket
-		return u, nil
-	}
-	u.Host = t.Bucket + "." + u.Host
-	return u, nil
-}
-
-// trusting believes a certificate authority of the operator's; nil stands for the machine's.
-func trusting(pem []byte) (*tls.Config, error) {
-	if len(pem) == 0 {
-		return nil, nil
-	}
-	c := &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12}
-	if !c.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("the profile's ca holds no certificate in PEM form")
-	}
-	return c, nil
 }
 
 // keys are those of a secret, or the mounter's own of each moment.

@@ -166,6 +166,10 @@ func TestBackend_BadInput(t *testing.T) {
 	source.Source.Volume = "s3://other"
 	_, err = c.backend().Create(t.Context(), source)
 	wantFault(t, err, fault.Invalid, "no snapshots and clones")
+	_, err = c.backend().Delete(t.Context(), "s3://minio@some-bucket")
+	wantFault(t, err, fault.Invalid, `unknown endpoint profile "minio"`)
+	_, err = c.backend().Get(t.Context(), "s3://minio@some-bucket/prod/")
+	wantFault(t, err, fault.Invalid, `unknown endpoint profile "minio"`)
 	_, err = c.backend().Create(t.Context(), request("pvc-1", map[string]string{"bucket": "missing-bucket"}))
 	wantFault(t, err, fault.NotFound, "missing-bucket")
 	var noFault *fault.Error

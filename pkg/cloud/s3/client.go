@@ -181,15 +181,3 @@ func optional(s string) *string {
 	}
 	return &s
 }
-
-// URL is where the buckets of a region are: the endpoint of the profile, or what the SDK takes for it.
-func (c *Client) URL(ctx context.Context, region string) (string, error) {
-	o := c.api.Options()
-	at, err := o.EndpointResolverV2.ResolveEndpoint(ctx, sdk.EndpointParameters{
-		Region: &region, Endpoint: o.BaseEndpoint, ForcePathStyle: &o.UsePathStyle,
-	})
-	if err != nil {
-		return "", fault.New(fault.Invalid, "find S3", region, "%v", err)
-	}
-	return at.URI.String(), nil
-}
