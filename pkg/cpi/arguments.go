@@ -6,6 +6,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"github.com/diskbridge/diskbridge/pkg/volume"
 )
 
 // Arguments are read one by one; the first that is wrong is c.wrong, and what is read then means nothing. Errors name the
@@ -28,6 +30,15 @@ func (c *call) text(i int, name string) string {
 		c.want(i, name, "a string that is not empty")
 	}
 	return s
+}
+
+// disk reads the CID of a disk. No Director has made a volume of another kind.
+func (c *call) disk(i int) string {
+	cid := c.text(i, "disk_cid")
+	if h, err := volume.ParseHandle(cid); err == nil && h.Kind != volume.EBS {
+		c.fail(errorf(NotSupported, "%s: disk_cid %s is of the kind %s, and BOSH's disks are EBS volumes (vol-…)", *c.Method, cid, h.Kind))
+	}
+	return cid
 }
 
 // optionalText reads an argument that is a string or null.

@@ -29,7 +29,7 @@ func createDisk(ctx context.Context, c *call) (any, error) {
 }
 
 func deleteDisk(ctx context.Context, c *call) (any, error) {
-	disk := c.text(0, "disk_cid")
+	disk := c.disk(0)
 	if c.wrong != nil {
 		return nil, c.wrong
 	}
@@ -37,7 +37,7 @@ func deleteDisk(ctx context.Context, c *call) (any, error) {
 }
 
 func hasDisk(ctx context.Context, c *call) (any, error) {
-	disk := c.text(0, "disk_cid")
+	disk := c.disk(0)
 	if c.wrong != nil {
 		return nil, c.wrong
 	}
@@ -45,7 +45,7 @@ func hasDisk(ctx context.Context, c *call) (any, error) {
 }
 
 func attachDisk(ctx context.Context, c *call) (any, error) {
-	vm, disk := c.text(0, "vm_cid"), c.text(1, "disk_cid")
+	vm, disk := c.text(0, "vm_cid"), c.disk(1)
 	if c.wrong != nil {
 		return nil, c.wrong
 	}
@@ -71,7 +71,7 @@ func (c *call) stemcellVersion() int {
 }
 
 func detachDisk(ctx context.Context, c *call) (any, error) {
-	vm, disk := c.text(0, "vm_cid"), c.text(1, "disk_cid")
+	vm, disk := c.text(0, "vm_cid"), c.disk(1)
 	if c.wrong != nil {
 		return nil, c.wrong
 	}
@@ -87,7 +87,7 @@ func getDisks(ctx context.Context, c *call) (any, error) {
 }
 
 func resizeDisk(ctx context.Context, c *call) (any, error) {
-	disk, size := c.text(0, "disk_cid"), c.bytes(1, "new_size")
+	disk, size := c.disk(0), c.bytes(1, "new_size")
 	if c.wrong != nil {
 		return nil, c.wrong
 	}
@@ -98,7 +98,7 @@ func resizeDisk(ctx context.Context, c *call) (any, error) {
 // attaches it again for NotSupported only: that is the answer to properties that are wrong, too, and create_disk, which
 // comes next, says the same.
 func updateDisk(ctx context.Context, c *call) (any, error) {
-	disk, size := c.text(0, "disk_cid"), c.bytes(1, "new_size")
+	disk, size := c.disk(0), c.bytes(1, "new_size")
 	if c.wrong != nil {
 		return nil, c.wrong
 	}
@@ -110,7 +110,7 @@ func updateDisk(ctx context.Context, c *call) (any, error) {
 }
 
 func setDiskMetadata(ctx context.Context, c *call) (any, error) {
-	disk, metadata := c.text(0, "disk_cid"), c.scalars(1, "metadata")
+	disk, metadata := c.disk(0), c.scalars(1, "metadata")
 	if c.wrong != nil {
 		return nil, c.wrong
 	}
@@ -121,7 +121,7 @@ func setDiskMetadata(ctx context.Context, c *call) (any, error) {
 
 // snapshotDisk tags and describes a snapshot as the AWS CPI does.
 func snapshotDisk(ctx context.Context, c *call) (any, error) {
-	disk, metadata := c.text(0, "disk_cid"), c.scalars(1, "metadata")
+	disk, metadata := c.disk(0), c.scalars(1, "metadata")
 	if c.wrong != nil {
 		return nil, c.wrong
 	}

@@ -75,8 +75,10 @@ func TestMethods_WrongArgumentsAreNamed(t *testing.T) {
 		{"attach_disk", `["i-1",null]`, "attach_disk: argument 2 (disk_cid) must be a string that is not empty"},
 		{"attach_disk", `["",""]`, "argument 1 (vm_cid)"},
 		{"set_disk_metadata", `["vol-00000001",{"a":[]}]`, "argument 2 (metadata) must be an object of strings"},
-		{"has_disk", `["fs-00000001"]`, "no backend for efs volumes is configured"},
-		{"delete_disk", `["s3://bucket/prefix/"]`, "no backend for s3 volumes is configured"},
+		{"has_disk", `["fs-00000001"]`, "disk_cid fs-00000001 is of the kind efs, and BOSH's disks are EBS volumes"},
+		{"delete_disk", `["s3://bucket/prefix/"]`, "is of the kind s3"},
+		{"attach_disk", `["i-1","fs-00000001:/dir"]`, "is of the kind efs"},
+		{"resize_disk", `["bucket/prefix",2048]`, "is of the kind s3"},
 	} {
 		t.Run(tc.method+" "+tc.arguments, func(t *testing.T) {
 			f := &fakeDisks{}

@@ -3,6 +3,7 @@ package ebs_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -114,6 +115,39 @@ func TestDisks_TwoDoorsOnOneVM(t *testing.T) {
 	}
 	if kept, err := k8s.Delete(t.Context(), disk); err != nil || kept == "" {
 		t.Errorf("Kubernetes deletes BOSH's disk: %q, %v", kept, err)
+	}
+}
+
+// TestDisks_TwoDoorsAtOneTime: both ask for device names of one VM in the same moment, each in processes of its own.
+func TestDisks_TwoDoorsAtOneTime(t *testing.T) {
+	t.Parallel()
+	c := instant(t)
+	var attach []func() error
+	for i := range 4 {
+		pvc, disk := mustCreate(t, c.backend(), fmt.Sprint("pvc-", i)).Handle, c.create(t, volume.DiskRequest{Node: c.node(0)})
+		k8s, bosh := c.backend(), c.disks()
+		attach = append(attach, func() error {
+			_, err := k8s.Publish(t.Context(), volume.PublishRequest{Handle: pvc, Node: c.node(0), Capability: writer})
+			return err
+		}, func() error { _, err := bosh.AttachDisk(t.Context(), disk, c.node(0)); return err })
+	}
+	answers := make(chan error)
+	for _, one := range attach {
+		go func() { answers <- one() }()
+	}
+	for range attach {
+		if err := <-answers; err != nil {
+			t.Error(err)
+		}
+	}
+	devices := map[string]bool{}
+	for _, v := range c.State().Volumes {
+		for _, a := range v.Attachments {
+			devices[a.Device] = true
+		}
+	}
+	if len(devices) != len(attach) {
+		t.Errorf("%d disks are attached as %v", len(attach), devices)
 	}
 }
 
