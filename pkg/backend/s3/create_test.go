@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	sdkaws "github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
@@ -101,6 +102,13 @@ func TestBackend_NameOfAnother(t *testing.T) {
 	if got := c.keys(name); !slices.Equal(got, []string{"precious"}) {
 		t.Errorf("the bucket holds %v", got)
 	}
+	if _, err := c.sdk.PutBucketTagging(t.Context(), &sdk.PutBucketTaggingInput{Bucket: &name, Tagging: &types.Tagging{
+		TagSet: []types.Tag{{Key: sdkaws.String("team"), Value: sdkaws.String("a")}},
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.backend().Create(t.Context(), request("pvc-1", nil))
+	wantFault(t, err, fault.Conflict, "is not this volume's")
 }
 
 // TestBackend_OtherParametersUnderOneName are a conflict.

@@ -2,6 +2,7 @@ package s3
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -82,22 +83,25 @@ func (b *Backend) known() string {
 	return "the driver has " + strings.Join(named, ", ")
 }
 
-// Probe lists buckets once; later it answers from memory.
+// Probe lists buckets once; later it answers from memory. One server that answers is
+// enough: those of other profiles must not take it away.
 func (b *Backend) Probe(ctx context.Context) error {
 	if b.probed.Load() {
 		return nil
 	}
+	var failed []error
 	for _, profile := range b.opts.Profiles {
 		api, err := b.server("probe", profile)
-		if err != nil {
-			return err
+		if err == nil {
+			_, _, err = api.BucketPage(ctx, "")
 		}
-		if _, _, err := api.BucketPage(ctx, ""); err != nil {
-			return fault.Wrap("probe", "S3 "+profile, err)
+		if err == nil {
+			b.probed.Store(true)
+			return nil
 		}
+		failed = append(failed, fault.Wrap("probe", "S3 "+profile, err))
 	}
-	b.probed.Store(true)
-	return nil
+	return errors.Join(failed...)
 }
 
 // Supports accepts every access mode, as a mounted file system.

@@ -56,19 +56,22 @@ func (c *cloud) config() sdkaws.Config {
 }
 
 // backendOf is the backend of a cluster; each has a client of its own, as after a restart.
-func (c *cloud) backendOf(cluster string) *s3.Backend {
-	config := c.config()
+func (c *cloud) backendOf(cluster string) *s3.Backend { return c.backendOn(c.config(), cluster) }
+
+func (c *cloud) backendOn(config sdkaws.Config, cluster string) *s3.Backend {
+	return s3.New(s3.Options{Owner: backend.Owner{Driver: s3.DefaultDriver, Cluster: cluster}, Profiles: []string{""}, Servers: servers(config)})
+}
+
+// servers opens the one server; each request's own credentials get a client.
+func servers(config sdkaws.Config) s3.Servers {
 	absences := aws.NewAbsences(50 * time.Millisecond)
-	return s3.New(s3.Options{
-		Owner: backend.Owner{Driver: s3.DefaultDriver, Cluster: cluster}, Profiles: []string{""},
-		Servers: func(_ string, k *volume.ObjectCredentials) (s3.API, error) {
-			opts := client.Options{Absences: absences}
-			if k != nil {
-				opts.Credentials = &client.Credentials{AccessKeyID: k.AccessKeyID, SecretAccessKey: k.SecretAccessKey, SessionToken: k.SessionToken}
-			}
-			return client.New(config, opts)
-		},
-	})
+	return func(_ string, k *volume.ObjectCredentials) (s3.API, error) {
+		opts := client.Options{Absences: absences}
+		if k != nil {
+			opts.Credentials = &client.Credentials{AccessKeyID: k.AccessKeyID, SecretAccessKey: k.SecretAccessKey, SessionToken: k.SessionToken}
+		}
+		return client.New(config, opts)
+	}
 }
 
 func (c *cloud) backend() *s3.Backend { return c.backendOf(cluster) }
