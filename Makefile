@@ -82,7 +82,7 @@ e2e-ready: build $(HELM) ## build Kubernetes, once, and the images for e2e and c
 	@$(BIN)/e2e/cluster images
 
 e2e: e2e-ready ## run the stories of E2E_FOCUS=REGEXP, all by default, in a real Kubernetes (as root)
-	@$(E2E) test -trimpath -count=1 -timeout=25m -p 1 -v ./stories ./laptop ./tutorial -run '$(E2E_FOCUS)'
+	@$(E2E) test -trimpath -count=1 -timeout=25m -p 1 -parallel 12 -v ./stories ./laptop ./tutorial -run '$(E2E_FOCUS)'
 
 e2e-external: e2e-ready ## run Kubernetes' whole External Storage suite, and write its results into docs/reference (as root; 30 minutes)
 	@$(BIN)/e2e/cluster external

@@ -84,12 +84,13 @@ func (c *Cluster) start(ctx context.Context, machines func(context.Context) erro
 		{"network", c.network},
 		{"machines", machines},
 		{"certificates", c.certificates},
+		{"images", c.loadImages},
 		{"nodes", c.startNodes},
 		{"control plane", c.startControlPlane},
 		{"nodes ready", c.nodesReady},
 	} {
 		if err := step.do(ctx); err != nil {
-			return nil, fmt.Errorf("%s: %w; logs are in %s", step.name, err, c.Paths.run("logs"))
+			return nil, fmt.Errorf("%s: %w; logs are in %s", step.name, err, c.Paths.keepFor(time.Now()))
 		}
 	}
 	return c, nil
@@ -211,7 +212,7 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 func (c *Cluster) startNodes(ctx context.Context) error {
 	var group errgroup.Group
 	for _, n := range c.Nodes {
-		group.Go(func() error { return n.Start(ctx, c.images) })
+		group.Go(func() error { return n.Start(ctx) })
 	}
 	return group.Wait()
 }
@@ -243,13 +244,13 @@ func (c *Cluster) nodeReady(ctx context.Context, name string) error {
 
 // Restart boots a node that was stopped, and waits until it is ready.
 func (c *Cluster) Restart(ctx context.Context, n *Node) error {
-	if err := n.Start(ctx, c.images); err != nil {
+	if err := n.Start(ctx); err != nil {
 		return err
 	}
 	return Until(ctx, n.Name, func(ctx context.Context) error { return c.nodeReady(ctx, n.Name) })
 }
 
-// Dump writes what helps after a failure beside the logs, which outlive the cluster, and says where.
+// Dump writes what helps after a failure beside the logs, which are kept in a folder of their own, and says where.
 func (c *Cluster) Dump(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -271,7 +272,7 @@ func (c *Cluster) Dump(ctx context.Context) {
 			_ = os.WriteFile(c.Paths.run("logs", "aws-"+name+".json"), answer, 0o644) // best effort
 		}
 	}
-	fmt.Fprintf(os.Stderr, "logs, events and AWS's state of this run are in %s\n", c.Paths.Logs())
+	fmt.Fprintf(os.Stderr, "logs, events and AWS's state of this run are in %s\n", c.Paths.keepFor(time.Now()))
 }
 
 // Kubectl runs kubectl as the administrator, with stdin where it is not empty, and returns what it printed.

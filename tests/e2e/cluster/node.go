@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -33,18 +32,12 @@ type Node struct {
 func (n *Node) ip() string   { return fmt.Sprintf("10.77.0.%d", 10+n.Number) }
 func (n *Node) pods() string { return fmt.Sprintf("10.244.%d.0/24", n.Number) }
 
-// start is what the node's first process is told.
-type start struct {
-	Node   *Node
-	Images []string
-}
-
 // Start boots the node; its kubelet registers it as soon as it can.
-func (n *Node) Start(ctx context.Context, images []string) error {
+func (n *Node) Start(ctx context.Context) error {
 	if err := n.cgroups(); err != nil {
 		return err
 	}
-	what, err := json.Marshal(start{n, images})
+	what, err := json.Marshal(n)
 	if err != nil {
 		return err
 	}
@@ -83,22 +76,22 @@ func (n *Node) Stop() error {
 
 // runNode is the first process of a node. It ends with kubelet.
 func runNode() int {
-	var s start
-	if err := json.Unmarshal([]byte(os.Getenv(nodeVariable)), &s); err != nil {
+	var n Node
+	if err := json.Unmarshal([]byte(os.Getenv(nodeVariable)), &n); err != nil {
 		return complain(err)
 	}
 	// The cable is plugged in when stdin ends.
 	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
 		return complain(err)
 	}
-	kubelet, err := s.Node.boot(context.Background(), s.Images)
+	kubelet, err := n.boot(context.Background())
 	if err != nil {
-		return complain(fmt.Errorf("%s: %w", s.Node.Name, err))
+		return complain(fmt.Errorf("%s: %w", n.Name, err))
 	}
 	return bury(kubelet.Process.Pid)
 }
 
-func (n *Node) boot(ctx context.Context, images []string) (*exec.Cmd, error) {
+func (n *Node) boot(ctx context.Context) (*exec.Cmd, error) {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	if err := n.mounts(); err != nil {
@@ -122,7 +115,11 @@ func (n *Node) boot(ctx context.Context, images []string) (*exec.Cmd, error) {
 	if _, err := n.Paths.daemon(ctx, n.Name+"-containerd", n.Paths.Kube+"/containerd", "--config=/var/lib/e2e/containerd.toml"); err != nil {
 		return nil, err
 	}
-	if err := n.load(ctx, images); err != nil {
+	ctr := func(ctx context.Context, args ...string) error {
+		_, err := n.Paths.command(ctx, n.Paths.Kube+"/ctr", args...)
+		return err
+	}
+	if err := containerdReady(ctx, ctr); err != nil {
 		return nil, err
 	}
 	return n.Paths.daemon(ctx, n.Name+"-kubelet", n.Paths.Kube+"/kubelet", append(n.labels(), "--config=/var/lib/e2e/kubelet.yaml",
@@ -149,28 +146,6 @@ func (n *Node) mounts() error {
 	}
 	// A node plugin's mounts reach kubelet, and kubelet's the pods.
 	return unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, "")
-}
-
-// load gives containerd the images, unless it has them from an earlier start.
-func (n *Node) load(ctx context.Context, images []string) error {
-	const socket, loaded = "/run/containerd/containerd.sock", "/var/lib/e2e/loaded"
-	if err := Until(ctx, "containerd", func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-		defer cancel()
-		_, err := n.Paths.command(ctx, n.Paths.Kube+"/ctr", "--address", socket, "version")
-		return err
-	}); err != nil {
-		return err
-	}
-	if _, err := os.Stat(loaded); err == nil {
-		return nil
-	}
-	for _, image := range images {
-		if _, err := n.Paths.command(ctx, n.Paths.Kube+"/ctr", "--address", socket, "--namespace=k8s.io", "images", "import", "--local", image); err != nil {
-			return err
-		}
-	}
-	return os.WriteFile(loaded, nil, 0o600)
 }
 
 // cgroup is the parent of everything that the node's kubelet makes, in every hierarchy.

@@ -42,16 +42,26 @@ nodeStatusUpdateFrequency: 2s
 syncFrequency: 10s
 `, n.ip(), n.inCloud(), n.Paths.run("pki/ca.crt"), n.cgroup()),
 
-		// A missing CAP_SYS_RESOURCE, as in some sandboxes, keeps runc from lowering its OOM score.
-		"/var/lib/e2e/containerd.toml": `version = 3
-root = "/var/lib/containerd"
-state = "/run/containerd"
+		"/var/lib/e2e/containerd.toml": containerd("/var/lib/containerd", "/run/containerd"),
+		"/var/lib/e2e/cni/10-e2e.conflist": fmt.Sprintf(`{"cniVersion": "1.0.0", "name": "e2e", "plugins": [
+  {"type": "bridge", "bridge": "cni0", "isGateway": true, "isDefaultGateway": true, "ipMasq": false,
+   "ipam": {"type": "host-local", "subnet": %q}}]}
+`, n.pods()),
+	}
+}
+
+// containerd is the configuration of one that keeps everything in root, and what goes with a power cut in state.
+// A missing CAP_SYS_RESOURCE, as in some sandboxes, keeps runc from lowering its OOM score.
+func containerd(root, state string) string {
+	return fmt.Sprintf(`version = 3
+root = %[1]q
+state = %[2]q
 disabled_plugins = [
   "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs",
   "io.containerd.nri.v1.nri", "io.containerd.internal.v1.tracing", "io.containerd.tracing.processor.v1.otlp",
 ]
 [grpc]
-address = "/run/containerd/containerd.sock"
+address = "%[2]s/containerd.sock"
 [plugins.'io.containerd.cri.v1.images'.pinned_images]
 sandbox = "localhost/pause:e2e"
 [plugins.'io.containerd.cri.v1.runtime']
@@ -64,10 +74,5 @@ runtime_type = "io.containerd.runc.v2"
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
 BinaryName = "runc"
 SystemdCgroup = false
-`,
-		"/var/lib/e2e/cni/10-e2e.conflist": fmt.Sprintf(`{"cniVersion": "1.0.0", "name": "e2e", "plugins": [
-  {"type": "bridge", "bridge": "cni0", "isGateway": true, "isDefaultGateway": true, "ipMasq": false,
-   "ipam": {"type": "host-local", "subnet": %q}}]}
-`, n.pods()),
-	}
+`, root, state)
 }

@@ -41,17 +41,36 @@ func (p Paths) Sweep() error {
 // Logs is where the logs of the last run are, with those of all containers.
 func (p Paths) Logs() string { return p.Run + ".logs" }
 
+// failed is a file in the logs that says where they belong: those of a failed run are kept.
+func (p Paths) failed() string { return p.run("logs", ".failed") }
+
+// keepFor makes the logs of this run a folder of their own, whose path it returns.
+func (p Paths) keepFor(now time.Time) string {
+	if before, err := os.ReadFile(p.failed()); err == nil {
+		return string(before)
+	}
+	dir := filepath.Join(p.Kube, "failed", now.UTC().Format("20060102-150405"))
+	if err := os.WriteFile(p.failed(), []byte(dir), 0o644); err != nil {
+		return p.Logs()
+	}
+	return dir
+}
+
 func (p Paths) keepLogs() error {
 	if left, err := os.ReadDir(p.run("logs")); err != nil || len(left) == 0 {
 		return nil
 	}
-	if err := errors.Join(os.RemoveAll(p.Logs()), os.Rename(p.run("logs"), p.Logs())); err != nil {
+	into := p.Logs()
+	if dir, err := os.ReadFile(p.failed()); err == nil {
+		into = string(dir)
+	}
+	if err := errors.Join(os.RemoveAll(into), os.MkdirAll(filepath.Dir(into), 0o755), os.Rename(p.run("logs"), into)); err != nil {
 		return err
 	}
 	pods, err := filepath.Glob(p.run("*/var/log/pods"))
 	for _, dir := range pods {
 		node := filepath.Base(strings.TrimSuffix(dir, "/var/log/pods"))
-		err = errors.Join(err, os.Rename(dir, filepath.Join(p.Logs(), "pods-"+node)))
+		err = errors.Join(err, os.Rename(dir, filepath.Join(into, "pods-"+node)))
 	}
 	return err
 }

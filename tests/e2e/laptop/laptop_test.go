@@ -87,7 +87,7 @@ func TestEmulatorOverlay(t *testing.T) {
 	}
 	u.kubectl("exec", "writer", "--", "sh", "-c", "echo more >>/data/word && sync")
 
-	u.kubectl("delete", "pod", "writer", "--grace-period=1")
+	u.kubectl("delete", "pod", "writer")
 	u.kubectl("apply", "-f", manifests+"pod-ebs.yaml")
 	u.kubectl("wait", "pod/writer", "--for=condition=Ready", "--timeout="+patience.String())
 	if got := u.kubectl("exec", "writer", "--", "cat", "/data/word"); got != "kept\nmore" {
@@ -96,7 +96,7 @@ func TestEmulatorOverlay(t *testing.T) {
 	if devices, err := u.here.Paths.Loops(); err != nil || len(devices) != 1 {
 		t.Errorf("the volume is on %v (%v)", devices, err)
 	}
-	u.kubectl("delete", "-f", manifests+"pod-ebs.yaml", "--grace-period=1")
+	u.kubectl("delete", "-f", manifests+"pod-ebs.yaml")
 	u.eventually("nothing is left of the volume", func(context.Context) error {
 		files, err := filepath.Glob(filepath.Join(u.here.Paths.Run, "laptop/var/lib/diskbridge-emulator/images/*"))
 		devices, wrong := u.here.Paths.Loops()

@@ -46,8 +46,14 @@ func tell(t *testing.T) *story {
 func (s *story) end() {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if _, err := here.Kubectl(ctx, "", "delete", "namespace", s.ns, "--timeout="+patience.String()); err != nil {
-		s.Error(err)
+	// The namespace itself takes five seconds and more, for which nobody waits.
+	for _, ask := range [][]string{
+		{"delete", "deployments,statefulsets,pods,volumesnapshots,persistentvolumeclaims", "--all", "--namespace=" + s.ns, "--timeout=" + patience.String()},
+		{"delete", "namespace", s.ns, "--wait=false"},
+	} {
+		if _, err := here.Kubectl(ctx, "", ask...); err != nil {
+			s.Error(err)
+		}
 	}
 	if err := cluster.Until(ctx, "nothing in AWS", func(ctx context.Context) error { return nothingLeft(ctx, s.ns) }); err != nil {
 		s.Error(err)

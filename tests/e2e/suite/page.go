@@ -64,6 +64,16 @@ for a driver as [the driver file](../../tests/e2e/suite/driver.yaml) describes o
 	return page
 }
 
+// Failed is how many specs failed.
+func Failed(specs []types.SpecReport) (number int) {
+	for _, s := range specs {
+		if s.State.Is(types.SpecStateFailureStates) {
+			number++
+		}
+	}
+	return number
+}
+
 func groupsOf(specs []types.SpecReport) map[string]*group {
 	groups := map[string]*group{}
 	for _, s := range specs {

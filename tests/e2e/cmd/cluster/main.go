@@ -154,7 +154,14 @@ func external(paths cluster.Paths) int {
 		if err != nil {
 			return err
 		}
-		return os.WriteFile(filepath.Join(paths.Root, "docs/reference/conformance.md"), []byte(suite.Page(specs)), 0o644)
+		if err := os.WriteFile(filepath.Join(paths.Root, "docs/reference/conformance.md"), []byte(suite.Page(specs)), 0o644); err != nil {
+			return err
+		}
+		if failed := suite.Failed(specs); failed > 0 {
+			c.Dump(ctx)
+			return fmt.Errorf("%d specs failed: docs/reference/conformance.md names them", failed)
+		}
+		return nil
 	}()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "cluster:", err)
