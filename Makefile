@@ -100,6 +100,7 @@ image: build ## make the driver's images in bin/images, without a container engi
 
 lint: go-version $(GOLANGCI) ## check style, imports and the Dockerfile
 	@$(GOLANGCI) run
+	@cd tests/e2e && $(GOLANGCI) run ./cluster ./cmd/... ./image ./install ./laptop ./pause ./stories ./suite ./tutorial # the others compile all of Kubernetes
 	@$(GO) test ./tests/deps -run 'TestImports|TestDockerfile'
 
 .PHONY: bench bench-throttled

@@ -95,8 +95,8 @@ func (a *authority) write(file, kind string, der []byte) error {
 	return os.WriteFile(filepath.Join(a.dir, file), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600)
 }
 
-// kubeconfig writes NAME.kubeconfig for the user of NAME.crt and returns its path.
-func (a *authority) kubeconfig(name, server string) (string, error) {
+// kubeconfig writes NAME.kubeconfig for the user of NAME.crt.
+func (a *authority) kubeconfig(name, server string) error {
 	path := filepath.Join(a.dir, name+".kubeconfig")
 	text := fmt.Sprintf(`apiVersion: v1
 kind: Config
@@ -105,5 +105,5 @@ clusters: [{name: e2e, cluster: {server: %q, certificate-authority: %q}}]
 users: [{name: e2e, user: {client-certificate: %q, client-key: %q}}]
 contexts: [{name: e2e, context: {cluster: e2e, user: e2e}}]
 `, server, filepath.Join(a.dir, "ca.crt"), filepath.Join(a.dir, name+".crt"), filepath.Join(a.dir, name+".key"))
-	return path, os.WriteFile(path, []byte(text), 0o600)
+	return os.WriteFile(path, []byte(text), 0o600)
 }

@@ -158,12 +158,10 @@ func (c *Cluster) certificates(context.Context) error {
 		ca.client("scheduler", "system:kube-scheduler"),
 	)
 	for _, name := range []string{"admin", "controllers", "scheduler"} {
-		_, wrong := ca.kubeconfig(name, server)
-		err = errors.Join(err, wrong)
+		err = errors.Join(err, ca.kubeconfig(name, server))
 	}
 	for _, n := range c.Nodes {
-		_, wrong := ca.kubeconfig(n.Name, server)
-		err = errors.Join(err, wrong, ca.client(n.Name, "system:node:"+n.Name, "system:nodes"))
+		err = errors.Join(err, ca.kubeconfig(n.Name, server), ca.client(n.Name, "system:node:"+n.Name, "system:nodes"))
 	}
 	c.Kubeconfig = c.Paths.run("pki/admin.kubeconfig")
 	return err
@@ -294,8 +292,7 @@ func (c *Cluster) Helm(ctx context.Context, args ...string) error {
 	if err != nil || len(found) == 0 {
 		return errors.Join(err, errors.New("no bin/tools/helm-*: make e2e builds it"))
 	}
-	_, err = c.Paths.command(ctx, found[len(found)-1], append(args, "--kubeconfig="+c.Kubeconfig)...)
-	return err
+	return c.Paths.command(ctx, found[len(found)-1], append(args, "--kubeconfig="+c.Kubeconfig)...)
 }
 
 // Emulator asks the emulator's control endpoint and decodes what it answers into out, unless that is nil.

@@ -43,7 +43,7 @@ func (c *Cluster) loadImages(ctx context.Context) error {
 		if err := os.MkdirAll(filepath.Dir(folder), 0o755); err != nil {
 			return err
 		}
-		if _, err := c.Paths.command(ctx, "cp", "--archive", "--link", store, folder); err != nil {
+		if err := c.Paths.command(ctx, "cp", "--archive", "--link", store, folder); err != nil {
 			return err
 		}
 		databases, err := filepath.Glob(filepath.Join(store, "*/*.db"))
@@ -52,7 +52,7 @@ func (c *Cluster) loadImages(ctx context.Context) error {
 		}
 		for _, from := range databases {
 			to := filepath.Join(folder, strings.TrimPrefix(from, store))
-			if _, err := c.Paths.command(ctx, "cp", "--remove-destination", from, to); err != nil {
+			if err := c.Paths.command(ctx, "cp", "--remove-destination", from, to); err != nil {
 				return err
 			}
 		}
@@ -81,8 +81,7 @@ func (c *Cluster) importImages(ctx context.Context, store string) (err error) {
 		return err
 	}
 	ctr := func(ctx context.Context, args ...string) error {
-		_, err := c.Paths.command(ctx, c.Paths.Kube+"/ctr", append([]string{"--address", state + "/containerd.sock"}, args...)...)
-		return err
+		return c.Paths.command(ctx, c.Paths.Kube+"/ctr", append([]string{"--address", state + "/containerd.sock"}, args...)...)
 	}
 	err = containerdReady(ctx, ctr)
 	for _, image := range c.images {

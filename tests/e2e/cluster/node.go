@@ -46,7 +46,7 @@ func (n *Node) Start(ctx context.Context) error {
 		return err
 	}
 	defer log.Close() //nolint:errcheck // the child has its own
-	n.first = self(stageNode)
+	n.first = self(ctx, stageNode)
 	n.first.SysProcAttr = &unix.SysProcAttr{Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET}
 	n.first.Env = append(n.Paths.environment(), stageVariable+"="+stageNode, nodeVariable+"="+string(what))
 	n.first.Stdout, n.first.Stderr = log, log
@@ -116,8 +116,7 @@ func (n *Node) boot(ctx context.Context) (*exec.Cmd, error) {
 		return nil, err
 	}
 	ctr := func(ctx context.Context, args ...string) error {
-		_, err := n.Paths.command(ctx, n.Paths.Kube+"/ctr", args...)
-		return err
+		return n.Paths.command(ctx, n.Paths.Kube+"/ctr", args...)
 	}
 	if err := containerdReady(ctx, ctr); err != nil {
 		return nil, err

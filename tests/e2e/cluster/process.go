@@ -41,20 +41,20 @@ func (p Paths) environment() []string {
 }
 
 // command runs a program to its end; the error has what it wrote.
-func (p Paths) command(ctx context.Context, program string, args ...string) (string, error) {
+func (p Paths) command(ctx context.Context, program string, args ...string) error {
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = p.environment()
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("%s %s: %w: %s", filepath.Base(program), strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+		return fmt.Errorf("%s %s: %w: %s", filepath.Base(program), strings.Join(args, " "), err, strings.TrimSpace(string(out)))
 	}
-	return string(out), nil
+	return nil
 }
 
 // lines runs one program once for each line of arguments, in order.
 func (p Paths) lines(ctx context.Context, program, lines string) error {
 	for line := range strings.SplitSeq(strings.TrimSpace(lines), "\n") {
-		if _, err := p.command(ctx, program, strings.Fields(line)...); err != nil {
+		if err := p.command(ctx, program, strings.Fields(line)...); err != nil {
 			return err
 		}
 	}

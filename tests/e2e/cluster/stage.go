@@ -72,7 +72,7 @@ func outside(paths Paths) int {
 	// The death signal comes when the thread that started the child ends.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	init := self(stageInit)
+	init := self(ctx, stageInit)
 	init.SysProcAttr.Cloneflags = unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET
 	init.SysProcAttr.Unshareflags = 0
 	if err := init.Start(); err != nil {
@@ -87,8 +87,7 @@ func outside(paths Paths) int {
 	case err = <-ended:
 	case <-ctx.Done():
 		_ = init.Process.Kill()
-		<-ended
-		err = ctx.Err()
+		err = errors.Join(ctx.Err(), <-ended)
 	}
 	if swept := paths.Sweep(); swept != nil {
 		return complain(swept)
@@ -104,8 +103,8 @@ func outside(paths Paths) int {
 }
 
 // self is this program again, with the same arguments, as another stage. It dies with the thread that starts it.
-func self(stage string) *exec.Cmd {
-	cmd := exec.CommandContext(context.Background(), "/proc/self/exe", os.Args[1:]...)
+func self(ctx context.Context, stage string) *exec.Cmd {
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), "/proc/self/exe", os.Args[1:]...)
 	cmd.Env = append(os.Environ(), stageVariable+"="+stage)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = nil, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -120,7 +119,7 @@ func runInit(next string) int {
 	); err != nil {
 		return complain(fmt.Errorf("private mounts: %w", err))
 	}
-	child := self(next)
+	child := self(context.Background(), next)
 	child.SysProcAttr = nil
 	if err := child.Start(); err != nil {
 		return complain(err)

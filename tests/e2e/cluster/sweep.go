@@ -57,8 +57,12 @@ func (p Paths) keepFor(now time.Time) string {
 }
 
 func (p Paths) keepLogs() error {
-	if left, err := os.ReadDir(p.run("logs")); err != nil || len(left) == 0 {
+	left, err := os.ReadDir(p.run("logs"))
+	if errors.Is(err, os.ErrNotExist) || err == nil && len(left) == 0 {
 		return nil
+	}
+	if err != nil {
+		return err
 	}
 	into := p.Logs()
 	if dir, err := os.ReadFile(p.failed()); err == nil {

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/diskbridge/diskbridge/tests/e2e/cluster"
@@ -184,18 +183,6 @@ func contains(message string, parts []string) error {
 		}
 	}
 	return nil
-}
-
-// gone waits until an object is deleted.
-func (s *story) gone(pod string) {
-	s.Helper()
-	s.eventually(pod+" is gone", func(ctx context.Context) error {
-		_, err := here.Client.CoreV1().Pods(s.ns).Get(ctx, pod, metav1.GetOptions{})
-		if apierrors.IsNotFound(err) {
-			return nil
-		}
-		return errors.Join(err, errors.New("it is still there"))
-	})
 }
 
 // nodes are the names of the nodes in a zone.

@@ -67,7 +67,7 @@ func do(ctx context.Context, verb string, paths cluster.Paths) error {
 		}
 		archives, err := image.Make(ctx, paths.Images(), images...)
 		for n, archive := range archives {
-			fmt.Println(archive, "is", images[n].Names[0])
+			_, _ = fmt.Fprintln(os.Stdout, archive, "is", images[n].Names[0])
 		}
 		return err
 	case "images":
@@ -111,7 +111,7 @@ func up(ctx context.Context, paths cluster.Paths) error {
 	defer tick.Stop()
 	for {
 		if text, err := os.ReadFile(paths.Ready()); err == nil {
-			fmt.Print(string(text))
+			_, _ = os.Stdout.Write(text)
 			return nil
 		}
 		select {
@@ -129,7 +129,7 @@ func up(ctx context.Context, paths cluster.Paths) error {
 func down(ctx context.Context, paths cluster.Paths) error {
 	pid, ok := paths.Owner()
 	if !ok {
-		return paths.Sweep() // of one that was killed
+		return paths.Sweep() //nolint:contextcheck // of one that was killed; it has a limit of its own
 	}
 	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
 		return fmt.Errorf("end process %d: %w", pid, err)
