@@ -132,7 +132,7 @@ func busybox(ctx context.Context) (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
-	sh, err := look("dash") // busybox's own would start busybox's dd
+	sh, err := look("bash") // busybox's own would start busybox's dd, and Kubernetes' tests use let
 	if err != nil {
 		return Image{}, err
 	}
