@@ -74,7 +74,7 @@ soak: go-version $(VERSITYGW) ## kill, replay and walk at random for some minute
 # Kubernetes, its images and the programs that run it, from a module of their own.
 E2E := cd tests/e2e && CGO_ENABLED=0 $(GO)
 .PHONY: e2e e2e-external cluster-up cluster-down image e2e-ready
-e2e-ready: build $(HELM) ## build Kubernetes, once, and the images for e2e and cluster-up
+e2e-ready: build $(HELM) $(VERSITYGW) ## build Kubernetes, once, and the images for e2e and cluster-up
 	@.ci/install e2e
 	@tests/e2e/build
 	@$(E2E) build -trimpath -o $(BIN)/e2e/ ./cmd/cluster
@@ -84,7 +84,7 @@ e2e-ready: build $(HELM) ## build Kubernetes, once, and the images for e2e and c
 e2e: e2e-ready ## run the stories of E2E_FOCUS=REGEXP, all by default, in a real Kubernetes (as root)
 	@$(E2E) test -trimpath -count=1 -timeout=25m -p 1 -parallel 12 -v ./stories ./laptop ./tutorial -run '$(E2E_FOCUS)'
 
-e2e-external: e2e-ready ## run Kubernetes' whole External Storage suite, and write its results into docs/reference (as root; 30 minutes)
+e2e-external: e2e-ready ## run Kubernetes' whole External Storage suite, and write its results into docs/reference (as root; 15 minutes)
 	@$(BIN)/e2e/cluster external
 
 cluster-up: e2e-ready ## start a real Kubernetes with the driver and an emulated AWS, to play with (as root)

@@ -133,6 +133,7 @@ s3:
 	for _, c := range []corev1.Container{
 		container(t, r.deployments["diskbridge-controller"].Spec.Template.Spec, "driver"),
 		container(t, r.daemonSets["diskbridge-node"].Spec.Template.Spec, "driver"),
+		container(t, r.daemonSets["diskbridge-mounter"].Spec.Template.Spec, "mounter"),
 	} {
 		knows(t, c)
 		if !slices.Contains(c.Args, "--s3-profiles="+mountsOf(c)["/etc/diskbridge/s3"].MountPath+"/profiles.yaml") {

@@ -115,7 +115,11 @@ func (c *Cluster) startAWS(ctx context.Context) error {
 		return err
 	}
 	defer log.Close() //nolint:errcheck // the child has its own
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), c.Paths.Bin+"/aws-emulator", "--listen=0.0.0.0:"+awsPort,
+	objects, err := c.Paths.tool("versitygw")
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), c.Paths.Bin+"/aws-emulator", "--listen=0.0.0.0:"+awsPort, "--s3-server="+objects,
 		"--state-dir="+c.Paths.run("aws"), "--devices=loop", "--profile=reference", "--instances=3", "--zones="+Zones)
 	cmd.Stderr = log
 	out, err := cmd.StdoutPipe()
@@ -288,11 +292,11 @@ func (c *Cluster) Kubectl(ctx context.Context, stdin string, args ...string) (st
 
 // Helm runs the Helm of the project's tools as the administrator.
 func (c *Cluster) Helm(ctx context.Context, args ...string) error {
-	found, err := filepath.Glob(filepath.Join(c.Paths.Bin, "tools/helm-*"))
-	if err != nil || len(found) == 0 {
-		return errors.Join(err, errors.New("no bin/tools/helm-*: make e2e builds it"))
+	helm, err := c.Paths.tool("helm")
+	if err != nil {
+		return err
 	}
-	return c.Paths.command(ctx, found[len(found)-1], append(args, "--kubeconfig="+c.Kubeconfig)...)
+	return c.Paths.command(ctx, helm, append(args, "--kubeconfig="+c.Kubeconfig)...)
 }
 
 // Emulator asks the emulator's control endpoint and decodes what it answers into out, unless that is nil.

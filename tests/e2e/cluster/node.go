@@ -74,6 +74,16 @@ func (n *Node) Stop() error {
 	return nil
 }
 
+// Runs reports whether a process, by its number as this program sees it, is in the node's own network.
+func (n *Node) Runs(pid string) bool {
+	node, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", n.first.Process.Pid))
+	if err != nil {
+		return false
+	}
+	its, err := os.Readlink("/proc/" + pid + "/ns/net")
+	return err == nil && its == node
+}
+
 // runNode is the first process of a node. It ends with kubelet.
 func runNode() int {
 	var n Node

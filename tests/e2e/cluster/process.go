@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -49,6 +50,15 @@ func (p Paths) command(ctx context.Context, program string, args ...string) erro
 		return fmt.Errorf("%s %s: %w: %s", filepath.Base(program), strings.Join(args, " "), err, strings.TrimSpace(string(out)))
 	}
 	return nil
+}
+
+// tool is a program of the project's tools.
+func (p Paths) tool(name string) (string, error) {
+	found, err := filepath.Glob(filepath.Join(p.Bin, "tools", name+"-*"))
+	if err != nil || len(found) == 0 {
+		return "", errors.Join(err, fmt.Errorf("no bin/tools/%s-*: make e2e builds it", name))
+	}
+	return found[len(found)-1], nil
 }
 
 // lines runs one program once for each line of arguments, in order.

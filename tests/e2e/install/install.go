@@ -52,7 +52,7 @@ func All(ctx context.Context, c *cluster.Cluster) error {
 	if _, err := c.Kubectl(ctx, "", "apply", "-f", filepath.Join(c.Paths.Root, "manifests/storageclass-ebs.yaml")); err != nil {
 		return err
 	}
-	return cluster.Until(ctx, "driver on each node", func(ctx context.Context) error { return registered(ctx, c, 2) })
+	return cluster.Until(ctx, "driver on each node", func(ctx context.Context) error { return registered(ctx, c, 3) })
 }
 
 var controllerImage = regexp.MustCompile(`sig-storage/snapshot-controller:v\S+`)
