@@ -74,8 +74,9 @@ func parseMounter(args []string, stdout, stderr io.Writer) (*mounterSettings, er
 			return nil, fmt.Errorf("--tunnel-ca-file: %s holds no certificate in PEM", m.authorities)
 		}
 	}
-	if m.objects.Reserve < 0 || m.objects.Patience <= 0 {
-		return nil, fmt.Errorf("--cache-keep-free %d must not be negative, and --patience %s must be more than nothing", m.objects.Reserve, m.objects.Patience)
+	if m.objects.Reserve < 0 || m.objects.Memory < 0 || m.objects.Patience <= 0 {
+		return nil, fmt.Errorf("--cache-keep-free %d and --mount-memory %d must not be negative, and --patience %s must be more than nothing",
+			m.objects.Reserve, m.objects.Memory, m.objects.Patience)
 	}
 	if m.profilesFile != "" {
 		var err error
@@ -91,7 +92,8 @@ func (m *mounterSettings) objectFlags(fs *flag.FlagSet) {
 	fs.StringVar(&m.objects.Dir, "objects-dir", "/run/diskbridge/objects", "remember mounts of buckets, with their credentials, in `DIR`; a tmpfs is mounted there unless it is on one")
 	fs.StringVar(&m.objects.Cache, "cache-dir", "/var/cache/diskbridge/objects", "keep what programs read and write in `DIR` while they do; give it a file system of its own to bound it")
 	fs.Int64Var(&m.objects.Reserve, "cache-keep-free", 1024, "keep so many `MiB` of that file system free")
-	fs.DurationVar(&m.objects.Patience, "patience", 10*time.Minute, "how long what was written before an unmount may take to arrive in the bucket; then it is given up")
+	fs.Int64Var(&m.objects.Memory, "mount-memory", 512, "most memory of each s3fs in `MiB`, by a control group of its own where that can be made (0: no limit)")
+	fs.DurationVar(&m.objects.Patience, "patience", 10*time.Minute, "how long s3fs may answer nothing, and take to upload what was written before an unmount; then it is ended, and what it had not uploaded is lost")
 	fs.StringVar(&m.s3fs, "s3fs", "", "the program s3fs is at `PATH` (default: where its package puts it)")
 	fs.StringVar(&m.profilesFile, "s3-profiles", "", "YAML `FILE` with the endpoint profiles of S3 servers other than AWS's")
 	fs.StringVar(&m.region, "region", "", "AWS region of buckets that name none (default: the SDK's sources)")

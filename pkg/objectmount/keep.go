@@ -96,7 +96,7 @@ func rest(ctx context.Context, pause time.Duration) bool {
 
 // attend returns true when the program has ended, and ends it if it hangs; false if ctx has ended.
 func (u *unit) attend(ctx context.Context) bool {
-	look := time.NewTicker(min(u.m.Hung, u.m.Patience) / 8)
+	look := time.NewTicker(u.m.Patience / 8)
 	defer look.Stop()
 	idle := make(chan struct{}, 1)
 	idle <- struct{}{}
@@ -116,6 +116,7 @@ func (u *unit) attend(ctx context.Context) bool {
 			return false
 		case <-look.C:
 		}
+		shorten(u.dir())
 		select {
 		case <-idle: // the last question was answered
 			answered = time.Now()
@@ -124,16 +125,16 @@ func (u *unit) attend(ctx context.Context) bool {
 		}
 		switch {
 		case !ending.IsZero() && time.Since(ending) > u.m.Patience:
-			u.give(ctx, p, "what was written does not arrive", u.m.Patience)
-		case ending.IsZero() && time.Since(answered) > u.m.Hung:
-			u.give(ctx, p, "it answers nothing", u.m.Hung)
+			u.give(ctx, p, "what was written does not arrive")
+		case ending.IsZero() && time.Since(answered) > u.m.Patience:
+			u.give(ctx, p, "it answers nothing")
 		}
 	}
 }
 
 // give ends a program that is given up.
-func (u *unit) give(ctx context.Context, p *process, why string, limit time.Duration) {
-	klog.FromContext(ctx).Info("The program of a mount is ended; what it had not uploaded is lost", "reason", why, "for", limit.String())
+func (u *unit) give(ctx context.Context, p *process, why string) {
+	klog.FromContext(ctx).Info("The program of a mount is ended; what it had not uploaded is lost", "reason", why, "for", u.m.Patience.String())
 	abort(u.Device)
 	if err := p.kill(); err != nil {
 		klog.FromContext(ctx).Error(err, "It is tried again")

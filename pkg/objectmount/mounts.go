@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/klog/v2"
+
 	"github.com/diskbridge/diskbridge/pkg/fault"
 	"github.com/diskbridge/diskbridge/pkg/mount"
 	"github.com/diskbridge/diskbridge/pkg/volume"
@@ -22,11 +24,11 @@ type Config struct {
 	Dir     string        // private folder for what is noted and for credentials; on tmpfs, or one is mounted there
 	Cache   string        // folder for files that are being read and written
 	Reserve int64         // what the disk below Cache must keep free at least, in MiB
+	Memory  int64         // most memory of each program, in MiB; 0 is without limit, and without a control group
 	Wait    time.Duration // longest wait until a bucket is mounted; default 1 minute, a shorter deadline goes first
-	// Patience is how long what was written before an unmount may take to arrive; then it is given up. Default 10 minutes.
+	// Patience is how long a program may answer nothing, and what was written before an unmount may take to arrive; then
+	// the program is ended, and what it had not uploaded is lost. Default 10 minutes.
 	Patience time.Duration
-	// Hung is how long a program may answer nothing before it is taken for dead. Default 5 minutes.
-	Hung time.Duration
 	// Lost is told of each mount that was lost and is there again; nil for nobody. It must not wait.
 	Lost func(Loss)
 }
@@ -47,13 +49,15 @@ type Mounts struct {
 	work sync.WaitGroup // those goroutines
 	asks sync.WaitGroup // goroutines that wait for programs to answer
 
+	groups *groups // nil: programs stay in the mounter's own
+
 	mu    sync.Mutex // guards units
 	units map[string]*unit
 }
 
 // Open takes over what an earlier mounter left: programs that run go on, others are started anew. The caller must call Close.
 func Open(ctx context.Context, c Config) (*Mounts, error) {
-	for limit, usual := range map[*time.Duration]time.Duration{&c.Wait: time.Minute, &c.Patience: 10 * time.Minute, &c.Hung: 5 * time.Minute} {
+	for limit, usual := range map[*time.Duration]time.Duration{&c.Wait: time.Minute, &c.Patience: 10 * time.Minute} {
 		if *limit == 0 {
 			*limit = usual
 		}
@@ -64,6 +68,9 @@ func Open(ctx context.Context, c Config) (*Mounts, error) {
 	}
 	m := &Mounts{Config: c, units: map[string]*unit{}}
 	m.ctx, m.end = context.WithCancel(ctx)
+	if err := m.divide(); err != nil {
+		klog.FromContext(ctx).Info("Mounts share the mounter's control group: one that runs out of memory may end others", "reason", err.Error())
+	}
 	for _, e := range entries {
 		dir := filepath.Join(c.Dir, e.Name())
 		r, err := readRecord(dir)
@@ -85,6 +92,19 @@ func Open(ctx context.Context, c Config) (*Mounts, error) {
 		}
 	}
 	return m, nil
+}
+
+// divide prepares a control group for each program.
+func (m *Mounts) divide() error {
+	if m.Memory == 0 {
+		return nil
+	}
+	self, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return err
+	}
+	m.groups, err = openGroups("/sys/fs/cgroup", string(self), os.Getpid(), m.Memory<<20)
+	return err
 }
 
 // Close ends the watching. What is mounted stays mounted, and its programs run on.

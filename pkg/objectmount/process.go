@@ -148,6 +148,15 @@ func startOf(id int) (uint64, error) {
 	return strconv.ParseUint(fields[19], 10, 64)
 }
 
+// shorten empties a log that has grown: a program that complains for days must not fill the memory that tmpfs is.
+func shorten(dir string) {
+	const most = 1 << 20
+	path := filepath.Join(dir, logName)
+	if st, err := os.Stat(path); err == nil && st.Size() > most {
+		_ = os.Truncate(path, 0) // it is appended to
+	}
+}
+
 // tail is the end of what the program in dir wrote.
 func tail(dir string) string {
 	const most = 4 << 10

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/klog/v2"
+
 	"github.com/diskbridge/diskbridge/pkg/fault"
 	"github.com/diskbridge/diskbridge/pkg/mount"
 	"github.com/diskbridge/diskbridge/pkg/volume"
@@ -130,6 +132,9 @@ func (u *unit) start(ctx context.Context) error {
 	if u.Process, err = start(c, u.dir()); err != nil {
 		return err
 	}
+	if err := u.m.groups.put(u.id, u.Process.ID); err != nil {
+		klog.FromContext(ctx).Info("A mount has no control group of its own", "volume", u.handle, "reason", err.Error())
+	}
 	seen, err := u.ready(ctx, below)
 	u.Device = seen.Device
 	if err == nil {
@@ -184,6 +189,7 @@ func (u *unit) stop() error {
 func (u *unit) discard() error {
 	err := u.m.vacate(u.handle, u.Staging)
 	err = errors.Join(err, u.m.Gate.Close(u.id), os.RemoveAll(u.cache()), os.RemoveAll(u.dir()))
+	u.m.groups.drop(u.id)
 	u.record = record{}
 	return err
 }

@@ -1,0 +1,190 @@
+package objects
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/diskbridge/diskbridge/tests/harness"
+)
+
+// memoryGroup is the control group that divides a process' memory, as a folder; "" where its memory is not divided.
+func memoryGroup(t *testing.T, pid int) string {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	must(t, err)
+	for line := range strings.Lines(string(text)) {
+		if _, group, ok := strings.Cut(strings.TrimSpace(line), ":memory:"); ok {
+			return "/sys/fs/cgroup/memory" + group
+		}
+	}
+	return ""
+}
+
+// TestOutOfMemory lets one of two s3fs need more memory than its control group has: the other goes on, and it comes back.
+func TestOutOfMemory(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	hungry, other := w.create(ctx, "hungry", nil), w.create(ctx, "modest", nil)
+	for _, b := range []*bucket{hungry, other} {
+		must(t, w.stage(ctx, b))
+		must(t, w.publish(ctx, b))
+	}
+	must(t, os.WriteFile(filepath.Join(hungry.target, "before"), []byte("text"), 0o600))
+	pid := programs(t, w.dir)[hungry.staging]
+	stop := writer(other.target)
+	settle(t, other.target, 2)
+	if group := memoryGroup(t, pid); strings.Contains(group, "/diskbridge-") {
+		used, err := os.ReadFile(filepath.Join(group, "memory.usage_in_bytes"))
+		must(t, err)
+		bytes, err := strconv.Atoi(strings.TrimSpace(string(used)))
+		must(t, err)
+		for err == nil { // as little as the kernel allows: what it can take back is taken back
+			bytes -= 64 << 10
+			err = os.WriteFile(filepath.Join(group, "memory.limit_in_bytes"), []byte(strconv.Itoa(bytes)), 0o600)
+		}
+		harness.Eventually(t, "it is out of memory", func(context.Context) error {
+			_ = os.WriteFile(filepath.Join(hungry.target, "large"), make([]byte, 8<<20), 0o600) // it fails with its program
+			if now := programs(t, w.dir)[hungry.staging]; now == pid {
+				return errors.New("it runs")
+			}
+			return nil
+		})
+	} else { // this machine divides no memory that this test may divide
+		must(t, syscall.Kill(pid, syscall.SIGKILL))
+	}
+	harness.Eventually(t, "the bucket is there again", func(context.Context) error {
+		_, err := os.ReadFile(filepath.Join(hungry.target, "before"))
+		return err
+	})
+	if n, err := stop(); err != nil {
+		t.Errorf("the other mount failed after %d files: %v", n, err)
+	}
+	for _, b := range []*bucket{hungry, other} {
+		must(t, w.unpublish(ctx, b))
+		must(t, w.unstage(ctx, b))
+		must(t, w.delete(ctx, b))
+	}
+}
+
+// TestProgramHangs stops s3fs under a program that writes: after the mounter's patience it is given up, and nothing hangs.
+func TestProgramHangs(t *testing.T) {
+	w, ctx := newWorld(t, "--patience=2s"), t.Context()
+	b := w.create(ctx, "hangs", nil)
+	must(t, w.stage(ctx, b))
+	must(t, w.publish(ctx, b))
+	must(t, syscall.Kill(programs(t, w.dir)[b.staging], syscall.SIGSTOP))
+	waiting := make(chan error, 1)
+	go func() { waiting <- os.WriteFile(filepath.Join(b.target, "never"), []byte("text"), 0o600) }()
+	short, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	// The calls answer in time, whatever they answer.
+	if err := errors.Join(w.unpublish(short, b), w.unstage(short, b)); err != nil && status.Code(err) == codes.DeadlineExceeded {
+		t.Error(err)
+	}
+	harness.Eventually(t, "it is unmounted", func(ctx context.Context) error {
+		return errors.Join(w.unpublish(ctx, b), w.unstage(ctx, b))
+	})
+	if err := <-waiting; err == nil {
+		t.Error("a write that nobody took succeeded")
+	}
+	must(t, w.delete(ctx, b))
+}
+
+// TestUnstageWaitsForWhatWasWritten unmounts from under a file that is open, as an impatient administrator: it is uploaded.
+func TestUnstageWaitsForWhatWasWritten(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	b := w.create(ctx, "dirty", nil)
+	must(t, w.stage(ctx, b))
+	must(t, w.publish(ctx, b))
+	f, err := os.Create(filepath.Join(b.target, "file"))
+	must(t, err)
+	_, err = f.WriteString("not uploaded yet")
+	must(t, err)
+	err = w.unpublish(ctx, b)
+	if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "in use") {
+		t.Errorf("a target in use: %v", err)
+	}
+	must(t, syscall.Unmount(b.target, syscall.MNT_DETACH))
+	must(t, w.unpublish(ctx, b))
+	short, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if err := w.unstage(short, b); status.Code(err) != codes.Aborted {
+		t.Errorf("a mount that is still written to: %v", err)
+	}
+	if len(programs(t, w.dir)) != 1 {
+		t.Error("s3fs was ended with a file open")
+	}
+	must(t, f.Close())
+	must(t, w.unstage(ctx, b))
+	must(t, w.stage(ctx, b))
+	must(t, w.publish(ctx, b))
+	if got, err := os.ReadFile(filepath.Join(b.target, "file")); err != nil || string(got) != "not uploaded yet" {
+		t.Errorf("the bucket has %q (%v)", got, err)
+	}
+	must(t, w.unpublish(ctx, b))
+	must(t, w.unstage(ctx, b))
+	must(t, w.delete(ctx, b))
+}
+
+// TestWaysToUse mounts for a group, and read-only.
+func TestWaysToUse(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	b := w.create(ctx, "group", nil)
+	group := func(gid string) *csi.VolumeCapability {
+		return &csi.VolumeCapability{AccessMode: shared.AccessMode, AccessType: &csi.VolumeCapability_Mount{Mount: &csi.VolumeCapability_MountVolume{VolumeMountGroup: gid}}}
+	}
+	stage := func(c *csi.VolumeCapability) error {
+		_, err := w.node.NodeStageVolume(ctx, &csi.NodeStageVolumeRequest{VolumeId: b.VolumeId, VolumeContext: b.VolumeContext, StagingTargetPath: b.staging, VolumeCapability: c})
+		return err
+	}
+	publish := func(target string, c *csi.VolumeCapability, readOnly bool) error {
+		_, err := w.node.NodePublishVolume(ctx, &csi.NodePublishVolumeRequest{VolumeId: b.VolumeId, VolumeContext: b.VolumeContext, StagingTargetPath: b.staging,
+			TargetPath: target, VolumeCapability: c, Readonly: readOnly})
+		return err
+	}
+	must(t, stage(group("2000")))
+	must(t, publish(b.target, group("2000"), false))
+	must(t, os.WriteFile(filepath.Join(b.target, "file"), []byte("text"), 0o660))
+	st, err := os.Stat(filepath.Join(b.target, "file"))
+	must(t, err)
+	if owner, ok := st.Sys().(*syscall.Stat_t); !ok || owner.Gid != 2000 || st.Mode().Perm() != 0o770 {
+		t.Errorf("the file has %+v and mode %s, want group 2000 and no right for others", owner, st.Mode())
+	}
+	if err := publish(b.target+"-2", group("3000"), false); status.Code(err) != codes.AlreadyExists && status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "fsGroup") {
+		t.Errorf("another group: %v", err)
+	}
+	must(t, publish(b.target+"-ro", group("2000"), true))
+	if err := os.WriteFile(filepath.Join(b.target+"-ro", "other"), nil, 0o600); !errors.Is(err, syscall.EROFS) {
+		t.Errorf("a read-only target: %v", err)
+	}
+	for _, target := range []string{b.target, b.target + "-ro"} {
+		_, err := w.node.NodeUnpublishVolume(ctx, &csi.NodeUnpublishVolumeRequest{VolumeId: b.VolumeId, TargetPath: target})
+		must(t, err)
+	}
+	must(t, w.unstage(ctx, b))
+	t.Run("many readers", func(t *testing.T) {
+		reader := &csi.VolumeCapability{AccessMode: &csi.VolumeCapability_AccessMode{Mode: csi.VolumeCapability_AccessMode_MULTI_NODE_READER_ONLY}, AccessType: shared.AccessType}
+		must(t, stage(reader))
+		must(t, publish(b.target, reader, false))
+		if got, err := os.ReadFile(filepath.Join(b.target, "file")); err != nil || string(got) != "text" {
+			t.Errorf("%q (%v)", got, err)
+		}
+		if err := os.WriteFile(filepath.Join(b.target, "other"), nil, 0o600); !errors.Is(err, syscall.EROFS) {
+			t.Errorf("a write: %v", err)
+		}
+		must(t, w.unpublish(ctx, b))
+		must(t, w.unstage(ctx, b))
+	})
+	must(t, w.delete(ctx, b))
+}
