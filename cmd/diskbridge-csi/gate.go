@@ -42,6 +42,9 @@ type way struct {
 	told time.Time
 }
 
+// lookLimit is how long a server may take to answer before its bucket is mounted.
+const lookLimit = 10 * time.Second
+
 // tellAgain is how often the same failure of a mount is logged.
 const tellAgain = time.Minute
 
@@ -54,7 +57,7 @@ var _ objectmount.Gate = (*gate)(nil)
 // Open opens a proxy, in the place of the mount's last one.
 func (g *gate) Open(ctx context.Context, mount string, plan volume.ObjectPlan, own *volume.ObjectCredentials, last *objectmount.Access) (objectmount.Access, error) {
 	const op = "open the way to the bucket"
-	target, keys, err := g.target(ctx, plan, own)
+	target, keys, err := g.target(ctx, plan, own, last == nil)
 	if err != nil {
 		return objectmount.Access{}, fault.Wrap(op, plan.Bucket, err)
 	}
@@ -124,8 +127,9 @@ func (g *gate) closeAll() (err error) {
 	return err
 }
 
-// target is where a plan's bucket is, whose it must be, and what requests are signed with.
-func (g *gate) target(ctx context.Context, plan volume.ObjectPlan, own *volume.ObjectCredentials) (t resign.Target, keys sdkaws.CredentialsProvider, err error) {
+// target is where a plan's bucket is, whose it must be, and what requests are signed with. look says to look at the bucket:
+// S3's own words are better than what programs make of them.
+func (g *gate) target(ctx context.Context, plan volume.ObjectPlan, own *volume.ObjectCredentials, look bool) (t resign.Target, keys sdkaws.CredentialsProvider, err error) {
 	var options clouds3.Options
 	if options.Endpoint, err = g.endpoint(plan.Profile); err != nil {
 		return t, nil, err
@@ -148,7 +152,26 @@ func (g *gate) target(ctx context.Context, plan volume.ObjectPlan, own *volume.O
 		return t, nil, err
 	}
 	at, err := client.Place(ctx, plan.Bucket)
-	return resign.Target{URL: at.URL, Region: at.Region, Bucket: plan.Bucket, Prefix: plan.Prefix, Owner: at.Owner, TLS: at.TLS}, keys, err
+	t = resign.Target{URL: at.URL, Region: at.Region, Bucket: plan.Bucket, Prefix: plan.Prefix, Owner: at.Owner, TLS: at.TLS}
+	if err != nil || !look {
+		return t, keys, err
+	}
+	return t, keys, lookAt(ctx, client, t)
+}
+
+// lookAt lists what is in a bucket, as far as one name.
+func lookAt(ctx context.Context, client *clouds3.Client, t resign.Target) error {
+	limit := lookLimit
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(deadline)/2) // so that the reason still arrives
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	_, _, err := client.Keys(ctx, t.Bucket, t.Prefix, "", 1)
+	if ctx.Err() != nil {
+		return fault.New(fault.Unavailable, "look at the bucket", t.Bucket, "%s has not answered to this node: %v", t.URL, err)
+	}
+	return err
 }
 
 // endpoint is a profile's; nil is AWS's.

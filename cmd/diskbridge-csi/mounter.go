@@ -19,6 +19,7 @@ import (
 	"github.com/diskbridge/diskbridge/pkg/mounter"
 	"github.com/diskbridge/diskbridge/pkg/objectmount"
 	"github.com/diskbridge/diskbridge/pkg/version"
+	"github.com/diskbridge/diskbridge/pkg/volume"
 )
 
 const mounterUsage = `diskbridge-csi mounter keeps what mounts on this machine need as long as they are mounted:
@@ -43,7 +44,8 @@ type mounterSettings struct {
 	socket, state, authorities string
 	tls                        tls.Config
 	objects                    objectmount.Config
-	s3fs, region, profilesFile string
+	program, path              string // that mounts buckets
+	region, profilesFile       string
 	profiles                   map[string]config.S3Profile
 }
 
@@ -78,6 +80,9 @@ func parseMounter(args []string, stdout, stderr io.Writer) (*mounterSettings, er
 		return nil, fmt.Errorf("--cache-keep-free %d and --mount-memory %d must not be negative, and --patience %s must be more than nothing",
 			m.objects.Reserve, m.objects.Memory, m.objects.Patience)
 	}
+	if m.program != volume.S3FS && m.program != (objectmount.RClone{}).Name() {
+		return nil, fmt.Errorf("--object-program: %q is neither s3fs nor rclone", m.program)
+	}
 	if m.profilesFile != "" {
 		var err error
 		if m.profiles, err = config.LoadS3Profiles(m.profilesFile); err != nil {
@@ -92,11 +97,20 @@ func (m *mounterSettings) objectFlags(fs *flag.FlagSet) {
 	fs.StringVar(&m.objects.Dir, "objects-dir", "/run/diskbridge/objects", "remember mounts of buckets, with their credentials, in `DIR`; a tmpfs is mounted there unless it is on one")
 	fs.StringVar(&m.objects.Cache, "cache-dir", "/var/cache/diskbridge/objects", "keep what programs read and write in `DIR` while they do; give it a file system of its own to bound it")
 	fs.Int64Var(&m.objects.Reserve, "cache-keep-free", 1024, "keep so many `MiB` of that file system free")
-	fs.Int64Var(&m.objects.Memory, "mount-memory", 512, "most memory of each s3fs in `MiB`, by a control group of its own where that can be made (0: no limit)")
-	fs.DurationVar(&m.objects.Patience, "patience", 10*time.Minute, "how long s3fs may answer nothing, and take to upload what was written before an unmount; then it is ended, and what it had not uploaded is lost")
-	fs.StringVar(&m.s3fs, "s3fs", "", "the program s3fs is at `PATH` (default: where its package puts it)")
+	fs.Int64Var(&m.objects.Memory, "mount-memory", 512, "most memory of each such program in `MiB`, by a control group of its own where that can be made (0: no limit)")
+	fs.DurationVar(&m.objects.Patience, "patience", 10*time.Minute, "how long the program may answer nothing, and take to upload what was written before an unmount; then it is ended, and what it had not uploaded is lost")
+	fs.StringVar(&m.program, "object-program", volume.S3FS, "mount buckets with `s3fs`, or with rclone, which uploads later")
+	fs.StringVar(&m.path, "object-program-path", "", "that program is at `PATH` (default: where its package puts it)")
 	fs.StringVar(&m.profilesFile, "s3-profiles", "", "YAML `FILE` with the endpoint profiles of S3 servers other than AWS's")
 	fs.StringVar(&m.region, "region", "", "AWS region of buckets that name none (default: the SDK's sources)")
+}
+
+// objectProgram is what mounts buckets.
+func (m *mounterSettings) objectProgram() objectmount.Program {
+	if m.program == volume.S3FS {
+		return objectmount.S3FS{Path: m.path}
+	}
+	return objectmount.RClone{Path: m.path}
 }
 
 func (m *mounterSettings) serve(ctx context.Context) (err error) {
@@ -109,7 +123,7 @@ func (m *mounterSettings) serve(ctx context.Context) (err error) {
 		return errors.Join(fmt.Errorf("load AWS configuration: %w", err), tunnels.Close())
 	}
 	ways := newGate(ctx, session, m.profiles)
-	m.objects.Program, m.objects.Gate = objectmount.S3FS{Path: m.s3fs}, ways
+	m.objects.Program, m.objects.Gate = m.objectProgram(), ways
 	objects, err := objectmount.Open(ctx, m.objects)
 	if err != nil {
 		return errors.Join(err, ways.closeAll(), tunnels.Close())

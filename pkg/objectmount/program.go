@@ -10,9 +10,11 @@ import (
 type Program interface {
 	// Name is what the mount table shows of its mounts: fuse.NAME.
 	Name() string
-	// Command says how to mount a bucket. No secret is in arguments or environment. Kinds: Unsupported (the program is
-	// not installed, or cannot do this), Invalid (it does not know an option).
-	Command(ctx context.Context, b Bucket) (Command, error)
+	// Check says why a plan cannot be mounted here. Kinds: Unsupported (the program is not installed), Invalid (it does
+	// not know an option).
+	Check(ctx context.Context, plan volume.ObjectPlan) error
+	// Command says how to mount a bucket that Check accepts. No secret is in arguments or environment.
+	Command(b Bucket) (Command, error)
 	// Explain says why the program ended, or did not mount, from what it wrote last.
 	Explain(output string) error
 }

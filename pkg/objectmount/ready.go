@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -90,6 +91,9 @@ func (u *unit) lastWords() string {
 // volume's share of what is free now.
 func (u *unit) reserve() (int64, error) {
 	var st unix.Statfs_t
+	if err := os.MkdirAll(u.m.Cache, 0o700); err != nil {
+		return 0, err
+	}
 	if err := unix.Statfs(u.m.Cache, &st); err != nil {
 		return 0, fmt.Errorf("measure %s: %w", u.m.Cache, err)
 	}

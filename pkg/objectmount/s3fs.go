@@ -25,13 +25,23 @@ var _ Program = S3FS{}
 // Name is what the mount table shows.
 func (S3FS) Name() string { return volume.S3FS }
 
-// Command mounts with a password file of its own.
-func (s S3FS) Command(ctx context.Context, b Bucket) (Command, error) {
-	path, err := find(s.Path, "s3fs", "s3fs (Debian, Ubuntu) or s3fs-fuse (Fedora, Amazon Linux and RHEL with EPEL)")
+func (s S3FS) path() (string, error) {
+	return find(s.Path, "s3fs", "s3fs (Debian, Ubuntu) or s3fs-fuse (Fedora, Amazon Linux and RHEL with EPEL)")
+}
+
+// Check refuses options that the installed s3fs does not know.
+func (s S3FS) Check(ctx context.Context, plan volume.ObjectPlan) error {
+	path, err := s.path()
 	if err != nil {
-		return Command{}, err
+		return err
 	}
-	if err := checkS3FS(ctx, path, b.Plan.Options); err != nil {
+	return checkS3FS(ctx, path, plan.Options)
+}
+
+// Command mounts with a password file of its own.
+func (s S3FS) Command(b Bucket) (Command, error) {
+	path, err := s.path()
+	if err != nil {
 		return Command{}, err
 	}
 	what := b.Plan.Bucket

@@ -111,6 +111,13 @@ func (u *unit) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	reserve, err := u.reserve()
+	if err != nil {
+		return err
+	}
+	if err := u.m.Program.Check(ctx, u.Plan); err != nil {
+		return err
+	}
 	access, err := u.m.Gate.Open(ctx, u.id, u.Plan, u.Credentials, nil)
 	if err != nil {
 		return err
@@ -119,11 +126,7 @@ func (u *unit) start(ctx context.Context) error {
 	if err := errors.Join(os.RemoveAll(u.cache()), os.MkdirAll(u.cache(), 0o700)); err != nil {
 		return err
 	}
-	reserve, err := u.reserve()
-	if err != nil {
-		return err
-	}
-	c, err := u.m.Program.Command(ctx, Bucket{
+	c, err := u.m.Program.Command(Bucket{
 		Plan: u.Plan, Access: access, Point: u.Staging, Source: u.handle, Dir: u.dir(), Cache: u.cache(), Reserve: reserve,
 	})
 	if err != nil {

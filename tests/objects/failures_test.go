@@ -53,7 +53,7 @@ func TestStage_Refuses(t *testing.T) {
 			if tc.request.VolumeCapability == nil {
 				tc.request.VolumeCapability = shared
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 			defer cancel()
 			_, err := w.node.NodeStageVolume(ctx, tc.request)
 			if status.Code(err) != tc.code || !strings.Contains(err.Error(), tc.words) || strings.Contains(err.Error(), "hunter2") {
@@ -80,11 +80,11 @@ func TestStage_WithoutWhatItTakes(t *testing.T) {
 		code      codes.Code
 		words     string
 	}{
-		"s3fs missing":      {[]string{"--s3fs=/nonexistent/s3fs", known}, nil, codes.Unimplemented, "install the package s3fs"},
+		"s3fs missing":      {[]string{"--object-program-path=/nonexistent/s3fs", known}, nil, codes.Unimplemented, "install the package s3fs"},
 		"region missing":    {nil, []string{"AWS_REGION="}, codes.InvalidArgument, "region is not known"},
 		"keys missing":      {[]string{known}, []string{"AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY="}, codes.PermissionDenied, "or the volume a secret"},
 		"no room on disk":   {[]string{"--cache-keep-free=999999999", known}, nil, codes.ResourceExhausted, "are to stay free"},
-		"server that hangs": {[]string{profiles(t, "profiles:\n  default:\n    endpoint: "+deaf(t)+"\n    region: us-east-1\n")}, nil, codes.Unavailable, "not mounted in time"},
+		"server that hangs": {[]string{profiles(t, "profiles:\n  default:\n    endpoint: "+deaf(t)+"\n    region: us-east-1\n")}, nil, codes.Unavailable, "has not answered"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := harness.Dir(t)

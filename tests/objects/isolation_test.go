@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -32,6 +33,16 @@ func memoryGroup(t *testing.T, pid int) string {
 	return ""
 }
 
+// squeeze takes all memory from a control group that the kernel can take.
+func squeeze(group string) {
+	used, err := os.ReadFile(filepath.Join(group, "memory.usage_in_bytes"))
+	bytes, parseErr := strconv.Atoi(strings.TrimSpace(string(used)))
+	for err = errors.Join(err, parseErr); err == nil && bytes > 0; {
+		bytes -= 64 << 10
+		err = os.WriteFile(filepath.Join(group, "memory.limit_in_bytes"), []byte(strconv.Itoa(bytes)), 0o600)
+	}
+}
+
 // TestOutOfMemory lets one of two s3fs need more memory than its control group has: the other goes on, and it comes back.
 func TestOutOfMemory(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
@@ -45,16 +56,15 @@ func TestOutOfMemory(t *testing.T) {
 	stop := writer(other.target)
 	settle(t, other.target, 2)
 	if group := memoryGroup(t, pid); strings.Contains(group, "/diskbridge-") {
-		used, err := os.ReadFile(filepath.Join(group, "memory.usage_in_bytes"))
-		must(t, err)
-		bytes, err := strconv.Atoi(strings.TrimSpace(string(used)))
-		must(t, err)
-		for err == nil { // as little as the kernel allows: what it can take back is taken back
-			bytes -= 64 << 10
-			err = os.WriteFile(filepath.Join(group, "memory.limit_in_bytes"), []byte(strconv.Itoa(bytes)), 0o600)
-		}
 		harness.Eventually(t, "it is out of memory", func(context.Context) error {
-			_ = os.WriteFile(filepath.Join(hungry.target, "large"), make([]byte, 8<<20), 0o600) // it fails with its program
+			squeeze(group)
+			var all sync.WaitGroup
+			for i := range 8 {
+				all.Go(func() {
+					_ = os.WriteFile(filepath.Join(hungry.target, fmt.Sprintf("large-%d", i)), make([]byte, 4<<20), 0o600) // it fails with its program
+				})
+			}
+			all.Wait()
 			if now := programs(t, w.dir)[hungry.staging]; now == pid {
 				return errors.New("it runs")
 			}

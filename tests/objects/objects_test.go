@@ -7,6 +7,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -113,31 +114,50 @@ func must(tb testing.TB, err error) {
 	}
 }
 
-// TestLife takes a bucket through its whole life, each step twice.
+// TestLife takes a bucket through its whole life, each step twice, with each program that mounts.
 func TestLife(t *testing.T) {
-	w, ctx := newWorld(t), t.Context()
-	b := w.create(ctx, "life", nil)
-	for range 2 {
-		must(t, w.stage(ctx, b))
+	for _, program := range []string{"s3fs", "rclone"} {
+		t.Run(program, func(t *testing.T) {
+			w := newWorld(t, "--object-program="+program)
+			b := w.create(t.Context(), "bucket", nil)
+			live(t, w, b)
+			t.Run("a prefix of it", func(t *testing.T) {
+				p := w.create(t.Context(), "prefix", map[string]string{"bucket": strings.TrimPrefix(b.VolumeId, "s3://"), "basePrefix": "below"})
+				live(t, w, p)
+				must(t, w.delete(t.Context(), p))
+			})
+			must(t, w.delete(t.Context(), b))
+		})
 	}
-	for range 2 {
-		must(t, w.publish(ctx, b))
-	}
-	text := bytes.Repeat([]byte("data "), 1<<20)
-	must(t, os.WriteFile(filepath.Join(b.target, "file"), text, 0o640))
-	got, err := os.ReadFile(filepath.Join(b.target, "file"))
-	must(t, err)
-	if !bytes.Equal(got, text) {
-		t.Errorf("read %d bytes, wrote %d", len(got), len(text))
-	}
-	for range 2 {
-		must(t, w.unpublish(ctx, b))
-	}
-	for range 2 {
-		must(t, w.unstage(ctx, b))
+}
+
+func live(t *testing.T, w *world, b *bucket) {
+	t.Helper()
+	ctx, text := t.Context(), bytes.Repeat([]byte("data "), 1<<20)
+	for i := range 2 {
+		for range 2 {
+			must(t, w.stage(ctx, b))
+		}
+		for range 2 {
+			must(t, w.publish(ctx, b))
+		}
+		file := filepath.Join(b.target, "file")
+		if i == 0 {
+			must(t, os.WriteFile(file, text, 0o640))
+		}
+		got, err := os.ReadFile(file)
+		must(t, err)
+		if !bytes.Equal(got, text) {
+			t.Errorf("read %d bytes, wrote %d", len(got), len(text))
+		}
+		for range 2 {
+			must(t, w.unpublish(ctx, b))
+		}
+		for range 2 {
+			must(t, w.unstage(ctx, b))
+		}
 	}
 	if left, err := filepath.Glob(filepath.Join(w.dir, "m", "objects", "*")); err != nil || len(left) > 0 {
 		t.Errorf("the mounter still notes %v (%v)", left, err)
 	}
-	must(t, w.delete(ctx, b))
 }

@@ -1,0 +1,64 @@
+package objectmount
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/diskbridge/diskbridge/pkg/fault"
+	"github.com/diskbridge/diskbridge/pkg/volume"
+)
+
+// RClone mounts with rclone, without its cache: that would upload files after they are closed, and lose what is not there yet when
+// the mount goes. So files are written from beginning to end, and neither appended to nor changed in the middle.
+// https://rclone.org/commands/rclone_mount/#vfs-file-caching
+type RClone struct {
+	Path string // of the program; where it usually is if empty
+}
+
+var _ Program = RClone{}
+
+// Name is what the mount table shows.
+func (RClone) Name() string { return "rclone" }
+
+func (r RClone) path() (string, error) { return find(r.Path, "rclone", "rclone, and fuse or fuse3") }
+
+// Check refuses options, which are s3fs's.
+func (r RClone) Check(_ context.Context, plan volume.ObjectPlan) error {
+	if len(plan.Options) > 0 {
+		return fault.New(fault.Invalid, "check mount options", plan.Options[0], "it is an option of s3fs, and this node mounts with rclone; leave it out")
+	}
+	_, err := r.path()
+	return err
+}
+
+// Command mounts with a configuration file of its own.
+func (r RClone) Command(b Bucket) (Command, error) {
+	path, err := r.path()
+	if err != nil {
+		return Command{}, err
+	}
+	p := b.Plan
+	args := []string{"mount", "bucket:" + p.Bucket + "/" + strings.TrimSuffix(p.Prefix, "/"), b.Point,
+		"--config=" + b.Dir + "/rclone.conf", "--devname=" + b.Source, "--allow-other", "--allow-non-empty",
+		fmt.Sprintf("--uid=%d", p.UID), fmt.Sprintf("--gid=%d", p.GID), fmt.Sprintf("--umask=%04o", p.Umask),
+		"--vfs-cache-mode=off", "--cache-dir=" + b.Cache,
+	}
+	if p.ReadOnly {
+		args = append(args, "--read-only")
+	}
+	config := strings.Join([]string{
+		"[bucket]", "type = s3", "provider = Other", "no_check_bucket = true", fmt.Sprintf("force_path_style = %t", b.Access.PathStyle),
+		"endpoint = " + b.Access.URL, "region = " + b.Access.Region, "access_key_id = " + b.Access.AccessKeyID, "secret_access_key = " + b.Access.SecretAccessKey, "",
+	}, "\n")
+	return Command{
+		Path: path, Args: args, Env: []string{"LC_ALL=C", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + b.Dir},
+		Files: map[string]string{"rclone.conf": config},
+	}, nil
+}
+
+// Explain repeats rclone's last line.
+func (RClone) Explain(text string) error {
+	lines := strings.Split(text, "\n")
+	return fault.New(fault.Unavailable, "mount", "", "rclone says: %s", lines[len(lines)-1])
+}
