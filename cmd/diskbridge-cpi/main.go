@@ -40,6 +40,9 @@ Examples:
   diskbridge-cpi -config /var/vcap/jobs/diskbridge_cpi/config/cpi.json <request.json
 `
 
+// delegatedVariable marks a delegate's environment: who finds it there does not delegate again.
+const delegatedVariable = "DISKBRIDGE_CPI_DELEGATE"
+
 func main() {
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
@@ -67,7 +70,8 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		*config = flags.Arg(0)
 	}
 	server := &cpi.Server{
-		Config: *config, Parameters: ebs.DiskParameters(), Stderr: stderr, Delegated: os.Getenv(cpi.DelegatedVariable) != "",
+		Config: *config, Parameters: ebs.DiskParameters(), Stderr: stderr,
+		Environment: append(os.Environ(), delegatedVariable+"=1"), Delegated: os.Getenv(delegatedVariable) != "",
 		Open: func(ctx context.Context, s cpi.Settings) (*broker.Broker, func(), error) {
 			return open(ctx, s, os.Getenv(caVariable))
 		},

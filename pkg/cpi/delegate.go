@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"syscall"
 	"time"
@@ -42,9 +41,6 @@ func (e *ExitError) Error() string { return fmt.Sprintf("the delegate ended with
 // dying is how long a delegate may take to end when it is asked to, and its output to end after it.
 const dying = 10 * time.Second
 
-// DelegatedVariable is in a delegate's environment: what finds it there must not delegate.
-const DelegatedVariable = "DISKBRIDGE_CPI_DELEGATE"
-
 // forward gives the request, byte for byte, to the delegate, and its answer to the caller.
 func (s *Server) forward(ctx context.Context, r request, settings Settings, out io.Writer) error {
 	path := settings.Own.Delegate.ExecPath
@@ -55,7 +51,7 @@ func (s *Server) forward(ctx context.Context, r request, settings Settings, out 
 		return errorf(CPIError, "%s came from diskbridge itself: diskbridge.delegate.exec_path (%s) leads back to it; name the other CPI's executable", *r.Method, path)
 	}
 	cmd := exec.CommandContext(ctx, path)
-	cmd.Env = append(os.Environ(), DelegatedVariable+"=1")
+	cmd.Env = s.Environment
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = dying
 	var answer bytes.Buffer

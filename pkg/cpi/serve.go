@@ -37,9 +37,10 @@ type Server struct {
 	// Parameters are what cloud_properties of a disk may say.
 	Parameters backend.Parameters
 	// Open makes the engine that the settings describe. Nothing is asked of the cloud yet. close may be called once.
-	Open      func(ctx context.Context, s Settings) (b *broker.Broker, closeCloud func(), err error)
-	Stderr    io.Writer // the log goes here and into the answer
-	Delegated bool      // this process is a delegate
+	Open        func(ctx context.Context, s Settings) (b *broker.Broker, closeCloud func(), err error)
+	Stderr      io.Writer // the log goes here and into the answer
+	Environment []string  // a delegate's; nil means this process's
+	Delegated   bool      // this process is a delegate itself
 }
 
 // call is one request on its way through its method.

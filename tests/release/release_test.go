@@ -101,6 +101,39 @@ func TestJob_EveryPropertyIsDescribedAndUsed(t *testing.T) {
 	}
 }
 
+// TestRelease_HasWhatTheCLIWants: `bosh create-release` refuses a release that lacks one of these.
+func TestRelease_HasWhatTheCLIWants(t *testing.T) {
+	root := filepath.Join(harness.Root(t), "deploy/bosh")
+	var final struct{ Name string }
+	readYAML(t, filepath.Join(root, "config/final.yml"), &final)
+	var blobs map[string]any
+	readYAML(t, filepath.Join(root, "config/blobs.yml"), &blobs)
+	if final.Name != "diskbridge-cpi" || len(blobs) != 0 {
+		t.Errorf("name %q, blobs %v", final.Name, blobs)
+	}
+	jobs, err := filepath.Glob(filepath.Join(root, "jobs/*"))
+	packages, err2 := filepath.Glob(filepath.Join(root, "packages/*"))
+	if err != nil || err2 != nil || len(jobs) != 1 || len(packages) != 1 {
+		t.Fatalf("jobs %v, packages %v", jobs, packages)
+	}
+	for _, dir := range append(jobs, packages...) {
+		var s spec
+		readYAML(t, filepath.Join(dir, "spec"), &s)
+		needed := []string{"packaging"}
+		if dir == jobs[0] {
+			needed = []string{"monit"}
+		}
+		for template := range s.Templates {
+			needed = append(needed, "templates/"+template)
+		}
+		for _, name := range needed {
+			if _, err := os.Stat(filepath.Join(dir, name)); err != nil || s.Name != filepath.Base(dir) {
+				t.Errorf("%s, named %q: %v", dir, s.Name, err)
+			}
+		}
+	}
+}
+
 // TestJob_APropertyThatTheSpecLacksFails takes one property after the other out of the spec.
 func TestJob_APropertyThatTheSpecLacksFails(t *testing.T) {
 	root := harness.Root(t)
