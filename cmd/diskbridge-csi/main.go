@@ -47,13 +47,10 @@ Examples:
       --node-id=i-0123456789abcdef0 --zone=us-east-1a --region=us-east-1
 `
 
-// memoryLimit keeps the Go runtime from holding on to memory that a burst of calls
-// needed for a moment; it is soft, and GOMEMLIMIT replaces it. In bytes.
-const memoryLimit = 64 << 20
-
-// gcPercent lets the heap grow to three times what lives before it is swept: with a
-// thousand calls waiting, each sweep looks through all their stacks. GOGC replaces it.
-const gcPercent = 200
+// gcPercent lets the heap grow by a little more than what lives before it is swept: 90 MiB
+// of memory hold a thousand calls that wait at one time. A limit in its place would have the
+// collector run all the time where more than that wait. GOGC replaces it.
+const gcPercent = 120
 
 func main() {
 	if len(os.Args) == 2 && os.Args[1] == mount.ChildMode { // the node plugin's own child; its parent ends it
@@ -65,9 +62,6 @@ func main() {
 	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
-	}
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(memoryLimit)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Getenv("KUBERNETES_SERVICE_HOST") != "", os.Stdout, os.Stderr)

@@ -81,9 +81,12 @@ func (t *Tunnels) Close() error {
 	return nil
 }
 
+// maxServerName is the longest name in DNS, in bytes.
+const maxServerName = 253
+
 var (
 	fileSystemID = regexp.MustCompile(`^fs-[0-9a-f]{8,40}$`)
-	serverName   = regexp.MustCompile(`^[a-z0-9][-a-z0-9.]{0,252}$`)
+	serverName   = regexp.MustCompile(`^[a-z0-9][-a-z0-9.]*$`) // of at most maxServerName bytes
 )
 
 // Open returns the port of the file system's tunnel and notes the holder. The address may change while the tunnel lives:
@@ -91,7 +94,7 @@ var (
 //
 // Kinds: Unavailable (the mount target does not answer), Denied (it does not prove who it is), Limit (ports), Invalid.
 func (t *Tunnels) Open(ctx context.Context, to volume.Tunnel, holder string) (uint16, error) {
-	if !fileSystemID.MatchString(to.FileSystem) || !serverName.MatchString(to.ServerName) || to.Address == "" || to.Port == 0 || holder == "" {
+	if !fileSystemID.MatchString(to.FileSystem) || len(to.ServerName) > maxServerName || !serverName.MatchString(to.ServerName) || to.Address == "" || to.Port == 0 || holder == "" {
 		return 0, fault.New(fault.Invalid, "open tunnel", to.FileSystem, "a tunnel has a file system fs-…, address, port, server name and holder")
 	}
 	if !t.leads(to) {

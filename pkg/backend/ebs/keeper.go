@@ -96,7 +96,10 @@ func (k Keeper) Orphans(ctx context.Context) ([]Record, error) {
 	return list, nil
 }
 
-var holderForm = regexp.MustCompile(`^(bosh:[A-Za-z0-9._-]{1,64}|kubernetes:[A-Za-z0-9._-]{1,64}/[A-Za-z0-9._-]{1,253})$`)
+var holderForm = regexp.MustCompile(`^(bosh:[A-Za-z0-9._-]{1,64}|kubernetes:[A-Za-z0-9._-]{1,64}/[A-Za-z0-9._-]+)$`)
+
+// maxHolder is the longest holder in bytes: EC2's limit for the value of a tag.
+const maxHolder = 256
 
 const (
 	opAdoptDisk = "adopt disk"
@@ -106,7 +109,7 @@ const (
 
 // Adopt gives a disk to a holder. What the other world holds is released there first.
 func (k Keeper) Adopt(ctx context.Context, id, holder string) error {
-	if !holderForm.MatchString(holder) {
+	if len(holder) > maxHolder || !holderForm.MatchString(holder) {
 		return fault.New(fault.Invalid, opAdoptDisk, id, "holder %q is neither bosh:DIRECTOR-UUID nor kubernetes:CLUSTER/PV", holder)
 	}
 	v, err := k.free(ctx, opAdoptDisk, id)

@@ -53,7 +53,7 @@ func TestKeeper_ADiskChangesHands(t *testing.T) {
 	if list, err := k.Volumes(t.Context(), false); err != nil || len(list) != 1 || list[0].Holder != "kubernetes:"+cluster+"/pv-1" || list[0].Layout != "bosh" {
 		t.Errorf("volumes: %v, %v", list, err)
 	}
-	for _, holder := range []string{"", "me", "bosh:", "bosh:a b", "kubernetes:x", "kubernetes:/y"} {
+	for _, holder := range []string{"", "me", "bosh:", "bosh:a b", "kubernetes:x", "kubernetes:/y", "kubernetes:x/" + strings.Repeat("y", 256)} {
 		if err := k.Adopt(t.Context(), id, holder); !fault.Is(err, fault.Invalid) {
 			t.Errorf("holder %q: %v", holder, err)
 		}
