@@ -35,6 +35,7 @@ demo: go-version ## take EBS and EFS volumes through their whole life, on an AWS
 	@.ci/install demo
 	@[ -x $(BIN)/diskbridge-csi ] || echo "building; the first time takes a minute or two"
 	@$(MAKE) --no-print-directory build
+	@! command -v s3fs >/dev/null || $(MAKE) --no-print-directory $(VERSITYGW)
 	@$(BIN)/diskbridge demo
 
 test: go-version $(VERSITYGW) ## run every test, on real file systems where run as root

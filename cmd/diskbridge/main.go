@@ -53,7 +53,7 @@ Usage:
 Flags:
   --profile=PROFILE  how fast the emulated AWS is: instant (default), reference (about 1 s
                      for each step) or realistic (1 to 10 s, eventually consistent, throttled)
-  --only=PART        ebs (and BOSH) or efs; default: both
+  --only=PART        ebs (and BOSH), efs or s3; default: all
 
 It exits with 0 only if every step succeeded and nothing is left behind.
 
@@ -110,7 +110,7 @@ func runDemo(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("diskbridge demo", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	profile, only := flags.String("profile", "instant", ""), flags.String("only", "", "")
-	profiles, parts := []string{"instant", "reference", "realistic"}, []string{"", "ebs", "efs"}
+	profiles, parts := []string{"instant", "reference", "realistic"}, []string{"", "ebs", "efs", "s3"}
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(stdout, demoUsage)
@@ -126,7 +126,7 @@ func runDemo(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 2
 	}
 	if !slices.Contains(parts, *only) {
-		fmt.Fprintf(stderr, "diskbridge demo: --only=%s: use ebs or efs\n", *only)
+		fmt.Fprintf(stderr, "diskbridge demo: --only=%s: use ebs, efs or s3\n", *only)
 		return 2
 	}
 	self, err := os.Executable()

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/diskbridge/diskbridge/cmd/diskbridge/sandbox"
+	"github.com/diskbridge/diskbridge/pkg/emulator/s3/s3test"
 	"github.com/diskbridge/diskbridge/tests/harness"
 )
 
@@ -63,7 +64,10 @@ func TestDemo_Interrupted(t *testing.T) {
 	if !harness.IsRoot() {
 		t.Skip("it interrupts mounted file systems, which needs root")
 	}
-	for moment, only := range map[string]string{"start the driver on node 1": "ebs", "publish to a pod": "ebs", "restore it into": "ebs", "stage NFS": "efs"} {
+	for moment, only := range map[string]string{"start the driver on node 1": "ebs", "publish to a pod": "ebs", "restore it into": "ebs", "stage NFS": "efs", "kill the node plugin": "s3"} {
+		if only == "s3" {
+			requireS3Server(t)
+		}
 		t.Run("while it says "+moment, func(t *testing.T) {
 			d := startDemo(t, filepath.Join(harness.Bin(t), "diskbridge"), nil, "--only="+only)
 			harness.Eventually(t, "the demo says "+moment, func(context.Context) error {
@@ -106,6 +110,35 @@ func TestDemo_WithoutRoot(t *testing.T) {
 	}
 	if strings.Contains(d.out.String(), "stage ext4") {
 		t.Error("it claims to have staged a volume without root")
+	}
+}
+
+// requireS3Server puts the S3 server where `make demo` has it.
+func requireS3Server(t *testing.T) {
+	t.Helper()
+	tools := filepath.Join(harness.Bin(t), "tools")
+	if found, _ := filepath.Glob(filepath.Join(tools, "versitygw-v*")); len(found) == 0 {
+		server := s3test.Program(t)
+		if err := errors.Join(os.MkdirAll(tools, 0o755), os.Symlink(server, filepath.Join(tools, filepath.Base(server)))); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestDemo_Bucket plays S3's part.
+func TestDemo_Bucket(t *testing.T) {
+	if !harness.IsRoot() {
+		t.Skip("it mounts, which needs root")
+	}
+	requireS3Server(t)
+	d := startDemo(t, filepath.Join(harness.Bin(t), "diskbridge"), nil, "--only=s3")
+	if code := d.wait(t); code != 0 {
+		t.Fatalf("exit status %d, want 0", code)
+	}
+	for _, want := range []string{"stage S3", `"written by node 2"`, "SIGKILL", "no write failed", "All of it happened"} {
+		if !strings.Contains(d.out.String(), want) {
+			t.Errorf("the demo did not say %q", want)
+		}
 	}
 }
 

@@ -18,7 +18,7 @@ type Options struct {
 	Root    bool      // format and mount real file systems; false plays the controller half only
 	Out     io.Writer // where the story is told
 	Color   bool
-	Only    string // the part to show: ebs (with BOSH) or efs; empty for all
+	Only    string // the part to show: ebs (with BOSH), efs or s3; empty for all
 }
 
 // cleanupLimit is how long cleaning up may take after a failure or an interrupt.
@@ -59,13 +59,18 @@ func Run(ctx context.Context, o Options) error {
 // play is the whole story.
 func (s *scene) play(ctx context.Context) error {
 	start := time.Now()
-	if s.options.Only != "efs" {
+	if s.options.Only == "" || s.options.Only == "ebs" {
 		if err := s.disksHere(ctx); err != nil {
 			return err
 		}
 	}
-	if s.options.Only != "ebs" {
+	if s.options.Only == "" || s.options.Only == "efs" {
 		if err := s.elsewhere(ctx); err != nil {
+			return err
+		}
+	}
+	if s.options.Only == "" || s.options.Only == "s3" {
+		if err := s.buckets(ctx); err != nil {
 			return err
 		}
 	}

@@ -38,13 +38,13 @@ func (d *disk) target() string  { return filepath.Join(d.dir, "pod") }
 
 func (d *disk) capability() *csi.VolumeCapability {
 	c := &csi.VolumeCapability{AccessMode: &csi.VolumeCapability_AccessMode{Mode: csi.VolumeCapability_AccessMode_SINGLE_NODE_WRITER}}
-	if d.kind == shared {
+	if d.kind == shared || d.kind == objects {
 		c.AccessMode.Mode = csi.VolumeCapability_AccessMode_MULTI_NODE_MULTI_WRITER
 	}
 	if d.kind == raw {
 		c.AccessType = &csi.VolumeCapability_Block{Block: &csi.VolumeCapability_BlockVolume{}}
 	} else {
-		c.AccessType = &csi.VolumeCapability_Mount{Mount: &csi.VolumeCapability_MountVolume{FsType: strings.TrimPrefix(d.kind, shared)}}
+		c.AccessType = &csi.VolumeCapability_Mount{Mount: &csi.VolumeCapability_MountVolume{FsType: strings.TrimPrefix(strings.TrimPrefix(d.kind, shared), objects)}}
 	}
 	return c
 }
@@ -59,7 +59,12 @@ func (s *scene) provision(ctx context.Context, name, kind string, sizeGiB int64,
 		Parameters:         map[string]string{"encrypted": "true"},
 	}
 	what := "provision an encrypted file system"
-	if kind != shared {
+	switch kind {
+	case shared:
+	case objects:
+		request.Parameters = map[string]string{"encryption": "sse-s3"}
+		what = "provision an encrypted bucket"
+	default:
 		request.Parameters["type"] = "gp3"
 		what = fmt.Sprintf("provision %d GiB of encrypted gp3", sizeGiB)
 	}
@@ -68,7 +73,7 @@ func (s *scene) provision(ctx context.Context, name, kind string, sizeGiB int64,
 		request.VolumeContentSource = &csi.VolumeContentSource{Type: &csi.VolumeContentSource_Snapshot{
 			Snapshot: &csi.VolumeContentSource_SnapshotSource{SnapshotId: snapshot}}}
 	}
-	if t := s.nodes[0].topology; t != nil && kind != shared {
+	if t := s.nodes[0].topology; t != nil && kind != shared && kind != objects {
 		request.AccessibilityRequirements = &csi.TopologyRequirement{Requisite: []*csi.Topology{t}, Preferred: []*csi.Topology{t}}
 	}
 	return d, s.step(ctx, what, func(ctx context.Context) (string, error) {
@@ -154,7 +159,7 @@ func (s *scene) unmount(ctx context.Context, d *disk) error {
 
 // release unmounts and detaches.
 func (s *scene) release(ctx context.Context, d *disk) error {
-	if err := s.unmount(ctx, d); err != nil || d.attachedTo == nil {
+	if err := s.unmount(ctx, d); err != nil || d.attachedTo == nil || d.kind == objects { // which is attached to nothing
 		return err
 	}
 	return s.step(ctx, "detach from "+d.attachedTo.id, func(ctx context.Context) (string, error) {

@@ -25,6 +25,7 @@ type scene struct {
 	dir     string
 
 	driver     string                   // its name
+	s3Server   string                   // the program behind the emulator's S3; "" for no S3
 	second     func(func() error) error // starts what runs on the second node's computer; nil: on this one
 	emulator   *sandbox.Emulator
 	controller csi.ControllerClient
@@ -38,6 +39,8 @@ type node struct {
 	id       string
 	topology *csi.Topology
 	csi      csi.NodeClient // nil in the controller half
+	driver   *sandbox.Driver
+	start    func(context.Context) (*sandbox.Driver, error) // another driver process, where the last one was
 }
 
 // child is a process to stop at the end.
@@ -95,6 +98,9 @@ func (s *scene) startEmulator(ctx context.Context) (string, error) {
 	if s.driver == sandbox.EFSDriver {
 		with = []string{"--files=nfs"}
 	}
+	if s.s3Server != "" {
+		with = []string{"--devices=none", "--s3-server=" + s.s3Server}
+	}
 	e, err := sandbox.StartEmulator(ctx, s.options.Bin, s.baseEnv(), append(with, "--state-dir="+filepath.Join(s.dir, "aws"),
 		"--profile="+s.options.Profile, "--instances=2")...)
 	if err != nil {
@@ -129,9 +135,20 @@ func (s *scene) startNode(ctx context.Context, i sandbox.Instance) (string, erro
 	if i.DeviceRoot != "" {
 		flags = append(flags, "--device-root="+i.DeviceRoot, "--sysfs-root="+i.SysfsRoot)
 	}
+	if s.s3Server != "" {
+		socket, err := s.startMounter(ctx)
+		if err != nil {
+			return "", err
+		}
+		flags = append(flags, socket)
+	}
+	sockets := filepath.Join(s.dir, fmt.Sprintf("n%d", len(s.nodes)+1))
+	again := func(ctx context.Context) (*sandbox.Driver, error) {
+		return sandbox.StartDriver(ctx, s.options.Bin, s.driver, "node", sockets, append(s.baseEnv(), i.MetadataEnv()...), flags...)
+	}
 	var d *sandbox.Driver
 	start := func() (err error) {
-		d, err = sandbox.StartDriver(ctx, s.options.Bin, s.driver, "node", filepath.Join(s.dir, fmt.Sprintf("n%d", len(s.nodes)+1)), append(s.baseEnv(), i.MetadataEnv()...), flags...)
+		d, err = again(ctx)
 		return err
 	}
 	on := func(start func() error) error { return start() }
@@ -142,7 +159,7 @@ func (s *scene) startNode(ctx context.Context, i sandbox.Instance) (string, erro
 		return "", err
 	}
 	s.children = append(s.children, driverChild{d})
-	n := &node{id: i.ID, csi: csi.NewNodeClient(patient{d.Conn})}
+	n := &node{id: i.ID, csi: csi.NewNodeClient(patient{d.Conn}), driver: d, start: again}
 	s.nodes = append(s.nodes, n)
 	info, err := n.csi.NodeGetInfo(ctx, &csi.NodeGetInfoRequest{})
 	if err != nil {
