@@ -62,6 +62,12 @@ type Snapshotter interface {
 	ListSnapshots(ctx context.Context, filter volume.SnapshotFilter, page volume.Page) ([]volume.Snapshot, string, error)
 }
 
+// Examiner is a Backend that can tell what ails a volume.
+type Examiner interface {
+	// Examine returns what is known to be wrong, nothing for a healthy volume.
+	Examine(ctx context.Context, handle string) ([]volume.Ailment, error)
+}
+
 // Prober is a Backend that can tell whether its cloud answers.
 type Prober interface {
 	// Probe returns nil once the cloud has answered.
@@ -101,6 +107,8 @@ type Kind struct {
 	Grows bool
 	// Zonal says that there are volumes that are reachable from one zone only.
 	Zonal bool
+	// Examined says that a volume's health is known, by an Examiner.
+	Examined bool
 	// PublishedNodes says that a volume tells which nodes hold it.
 	PublishedNodes bool
 	// Clones says that a volume can be made from another one.

@@ -122,6 +122,15 @@ func (b *Broker) Modify(ctx context.Context, handle string, parameters map[strin
 	return err
 }
 
+// Examine answers what ails a volume.
+func (b *Broker) Examine(ctx context.Context, handle string) ([]volume.Ailment, error) {
+	e, err := role[backend.Examiner](b, "examine", handle)
+	if err != nil {
+		return nil, err
+	}
+	return e.Examine(ctx, handle)
+}
+
 // CreateSnapshot takes a snapshot; calls for one name exclude each other.
 func (b *Broker) CreateSnapshot(ctx context.Context, req volume.SnapshotRequest) (volume.Snapshot, error) {
 	s, err := role[backend.Snapshotter](b, "create snapshot", req.Source)

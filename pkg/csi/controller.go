@@ -46,6 +46,9 @@ func (s *Controller) rpcs() []csipb.ControllerServiceCapability_RPC_Type {
 	if s.Kind.Grows {
 		out = append(out, csipb.ControllerServiceCapability_RPC_EXPAND_VOLUME)
 	}
+	if s.Kind.Examined {
+		out = append(out, csipb.ControllerServiceCapability_RPC_GET_VOLUME_HEALTH)
+	}
 	if s.Kind.PublishedNodes {
 		out = append(out, csipb.ControllerServiceCapability_RPC_LIST_VOLUMES_PUBLISHED_NODES)
 	}

@@ -44,7 +44,7 @@ func (s *Node) rpcs() []csipb.NodeServiceCapability_RPC_Type {
 		csipb.NodeServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER,
 	}
 	if s.Volumes.meter() != nil {
-		out = append(out, csipb.NodeServiceCapability_RPC_GET_VOLUME_STATS)
+		out = append(out, csipb.NodeServiceCapability_RPC_GET_VOLUME_STATS, csipb.NodeServiceCapability_RPC_GET_VOLUME_HEALTH)
 	}
 	if s.MountsGroup {
 		out = append(out, csipb.NodeServiceCapability_RPC_VOLUME_MOUNT_GROUP)

@@ -42,9 +42,9 @@ var skips = []struct {
 	{"testnodevolumeattachlimit not enabled", 0, 1, 0, "a node takes as many file systems as it likes"},
 	{"GetSnapshot not supported", 3, 3, 3, "not built yet, and no sidecar calls it: ListSnapshots takes an id"},
 	{"GroupControllerService not supported", 6, 6, 6, "not built yet: group snapshots"},
-	{"ControllerGetVolumeHealth not supported", 2, 2, 2, "not built yet, and no sidecar calls it: volume health"},
+	{"ControllerGetVolumeHealth not supported", 2, 0, 2, "not built yet, and no sidecar calls it: volume health"},
 	{"ControllerListVolumeHealth not supported", 1, 1, 1, "not built yet, and no sidecar calls it: volume health"},
-	{"NodeGetVolumeHealth not supported", 2, 2, 2, "not built yet, and kubelet does not call it: volume health"},
+	{"NodeGetVolumeHealth not supported", 0, 0, 2, "nothing honest to tell of a bucket"},
 	{"NodeGetStorageHealth not supported", 1, 1, 1, "not built yet, and kubelet does not call it: volume health"},
 	{"Controller Publish, UnpublishVolume not supported", 0, 0, 2, "a bucket is attached to nothing"},
 	{"ControllerPublishVolume not supported", 0, 0, 7, "a bucket is attached to nothing"},
@@ -55,7 +55,7 @@ var skips = []struct {
 	{"ControllerModifyVolume not supported", 0, 0, 6, "a bucket has no attributes of a class"},
 	{"Modify Volume not supported", 0, 0, 1, "a bucket has no attributes of a class"},
 	{"Modify volume not supported", 0, 0, 1, "a bucket has no attributes of a class"},
-	{unmounted, 0, 5, 0, "they mount: NFS needs a kernel with it, in User Mode Linux (tests/nfs)"},
+	{unmounted, 0, 6, 0, "they mount: NFS needs a kernel with it, in User Mode Linux (tests/nfs)"},
 }
 
 // unmounted is what ginkgo says of the cases that mounts matches: nothing.
@@ -68,7 +68,7 @@ const placeVariable = "DISKBRIDGE_SANITY"
 // mounts matches the cases of EFS that need a kernel with NFS.
 const mounts = `EFS Node Service (should (be idempotent|work)|NodeUnpublishVolume should remove target path|` +
 	`NodePublishVolume with single node multi writer capability should fail|` +
-	`NodeGetVolumeStats should fail when volume does not exist on the specified path)`
+	`NodeGetVolumeStats should fail when volume does not exist on the specified path|NodeGetVolumeHealth should return health)`
 
 // way is one way of using volumes.
 type way struct {

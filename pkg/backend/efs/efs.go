@@ -26,7 +26,7 @@ const (
 // Kind describes EFS to the front doors.
 func Kind() backend.Kind {
 	return backend.Kind{
-		Name: volume.EFS, Driver: DefaultDriver, Attach: true, Grows: true, Zonal: true, // One Zone file systems are
+		Name: volume.EFS, Driver: DefaultDriver, Attach: true, Grows: true, Examined: true, Zonal: true, // One Zone file systems are
 		Parameters: Parameters(), MutableParameters: MutableParameters(),
 	}
 }
@@ -56,6 +56,7 @@ var (
 	_ backend.Expander  = (*Backend)(nil)
 	_ backend.Modifier  = (*Backend)(nil)
 	_ backend.Prober    = (*Backend)(nil)
+	_ backend.Examiner  = (*Backend)(nil)
 )
 
 // New makes a Backend.

@@ -2,6 +2,7 @@ package efs_test
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -128,4 +129,34 @@ func TestPublish_ChecksTheGroupsOfATargetThatExists(t *testing.T) {
 	}
 	_, err := b.Publish(t.Context(), volume.PublishRequest{Handle: v.Handle, Node: c.node(0), Capability: shared})
 	wantFault(t, "a closed mount target", err, fault.InUse, "no security group of mount target fsmt-")
+}
+
+func TestExamine(t *testing.T) {
+	t.Parallel()
+	c := instant(t)
+	b := c.backend()
+	v := mustCreate(t, b, "pvc-1", nil)
+	if got, err := b.Examine(t.Context(), v.Handle); err != nil || len(got) > 0 {
+		t.Errorf("a healthy one: %v, %v", got, err)
+	}
+	c.fault(emulator.Fault{Operation: "efs:CreateMountTarget", Nth: 1, Effect: "fail-later"})
+	_, err := b.Publish(t.Context(), volume.PublishRequest{Handle: v.Handle, Node: c.node(0), Capability: shared})
+	wantFault(t, "a mount target that EFS could not make", err, fault.InUse, "delete it and try again")
+	got, err := b.Examine(t.Context(), v.Handle)
+	if err != nil || len(got) != 1 || got[0].Reason != "MountTargetError" || got[0].Inaccessible || !strings.Contains(got[0].Message, "us-east-1a") {
+		t.Errorf("with a broken mount target: %+v, %v", got, err)
+	}
+	c.fault(emulator.Fault{Operation: "efs:CreateFileSystem", Nth: 1, Effect: "fail-later"})
+	_, err = b.Create(t.Context(), request("pvc-2", nil))
+	wantFault(t, "a file system that EFS could not make", err, fault.InUse, "error")
+	for _, f := range c.State().FileSystems {
+		if f.ID == v.Handle {
+			continue
+		}
+		if got, err := b.Examine(t.Context(), f.ID); err != nil || len(got) != 1 || got[0].Reason != "FileSystemError" || !got[0].Inaccessible {
+			t.Errorf("a broken file system: %+v, %v", got, err)
+		}
+	}
+	_, err = b.Examine(t.Context(), "fs-00000000")
+	wantFault(t, "none", err, fault.NotFound, "does not exist")
 }

@@ -96,12 +96,15 @@ func (s *Service) Do(ctx context.Context, action string, p *wire.Params) (any, e
 
 type failLater struct{}
 
-// FailLater marks a call whose modification or snapshot is accepted and then fails.
+// FailLater marks a call that is accepted, and what it began then fails.
 func FailLater(ctx context.Context) context.Context {
 	return context.WithValue(ctx, failLater{}, true)
 }
 
-func failsLater(ctx context.Context) bool { return ctx.Value(failLater{}) != nil }
+func failsLater(ctx context.Context) bool { return FailsLater(ctx) }
+
+// FailsLater reports whether FailLater marked a call.
+func FailsLater(ctx context.Context) bool { return ctx.Value(failLater{}) != nil }
 
 // allowed is called when everything about a request is in order and before anything is done:
 // it answers a parameter that could not be read, and a dry run.

@@ -79,7 +79,7 @@ func (s *Service) createSnapshot(ctx context.Context, p *wire.Params) (any, erro
 		if err := allowed(p); err != nil {
 			return err
 		}
-		made = s.newSnapshot(v, p.String("Description"), tags, failsLater(ctx))
+		made = s.newSnapshot(v, p.String("Description"), tags, FailsLater(ctx))
 		return nil
 	})
 	if err != nil {
@@ -147,7 +147,7 @@ func (s *Service) createSnapshots(ctx context.Context, p *wire.Params) (any, err
 				maps.Copy(own, v.Tags)
 				maps.Copy(own, tags)
 			}
-			made = append(made, s.newSnapshot(v, p.String("Description"), own, failsLater(ctx)))
+			made = append(made, s.newSnapshot(v, p.String("Description"), own, FailsLater(ctx)))
 		}
 		return nil
 	})

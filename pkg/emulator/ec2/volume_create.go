@@ -121,7 +121,7 @@ func (s *Service) addVolume(ctx context.Context, p *wire.Params, w *wanted, comp
 		if err := allowed(p); err != nil {
 			return err
 		}
-		v.ID, v.State, v.Created, v.Fails = s.Store.NewID("vol"), store.Creating, s.Clock.Now(), failsLater(ctx)
+		v.ID, v.State, v.Created, v.Fails = s.Store.NewID("vol"), store.Creating, s.Clock.Now(), FailsLater(ctx)
 		s.Store.Volumes.Put(v)
 		return nil
 	})

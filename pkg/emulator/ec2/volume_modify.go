@@ -44,7 +44,7 @@ func (s *Service) modifyVolume(ctx context.Context, p *wire.Params) (any, error)
 			return err
 		}
 		v, _ = s.Store.Volumes.Edit(id)
-		m = s.newModification(v, target, failsLater(ctx))
+		m = s.newModification(v, target, FailsLater(ctx))
 		v.Modifications = append(v.Modifications, m)
 		return nil
 	})

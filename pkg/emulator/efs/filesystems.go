@@ -102,7 +102,7 @@ func (s *Service) createFileSystem(_ string, _ *wire.Params, r request) (any, er
 			return err
 		}
 		f.ID = s.Store.NewID("fs")
-		f.Change = s.Life.After(s.Life.Times().FileSystem, store.Available, "create", f.ID)
+		f.Change = s.Life.After(s.Life.Times().FileSystem, r.becomes, "create", f.ID)
 		s.Store.FileSystems.Put(f)
 		answer = s.describe(f)
 		return nil

@@ -47,7 +47,7 @@ func (s *Service) createMountTarget(_ string, _ *wire.Params, r request) (any, e
 			return err
 		}
 		m.ID, m.NetworkInterface = s.Store.NewID("fsmt"), s.Store.NewID("eni")
-		m.Change = s.Life.After(s.Life.Times().MountTarget, store.Available, "create", m.ID)
+		m.Change = s.Life.After(s.Life.Times().MountTarget, r.becomes, "create", m.ID)
 		s.Store.MountTargets.Put(m)
 		answer = s.describeTarget(m)
 		return nil

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/diskbridge/diskbridge/pkg/emulator/clock"
+	"github.com/diskbridge/diskbridge/pkg/emulator/ec2"
 	"github.com/diskbridge/diskbridge/pkg/emulator/lifecycle"
 	"github.com/diskbridge/diskbridge/pkg/emulator/store"
 	"github.com/diskbridge/diskbridge/pkg/emulator/wire"
@@ -106,6 +107,8 @@ type request struct {
 	RootDirectory                *store.RootDirectory
 	LifecyclePolicies            []store.Transition
 	BackupPolicy                 struct{ Status string }
+
+	becomes string // the state of what is made, in the end
 }
 
 type handler func(id string, query *wire.Params, r request) (any, error)
@@ -145,6 +148,10 @@ func (s *Service) Do(ctx context.Context, action, id string, query *wire.Params,
 		if err := json.Unmarshal(body, &r); err != nil {
 			return nil, bad("The request body cannot be read: %v", err)
 		}
+	}
+	r.becomes = store.Available
+	if ec2.FailsLater(ctx) {
+		r.becomes = store.Error
 	}
 	answer, err := handle(id, query, r)
 	if err == nil {

@@ -22,7 +22,7 @@ const (
 	Delay      Effect = "delay"       // wait before doing it
 	HoldBefore Effect = "hold-before" // wait for a release before doing it
 	HoldAfter  Effect = "hold-after"  // do it, then wait for a release before answering
-	FailLater  Effect = "fail-later"  // accept it; the modification then ends "failed", the volume or snapshot in "error"
+	FailLater  Effect = "fail-later"  // accept it; the modification then ends "failed", what is made in "error"
 )
 
 // Any is the operation that every call matches.
@@ -41,7 +41,7 @@ type Rule struct {
 
 func (r Rule) check() error {
 	known := []Effect{Refuse, FailAfter, DropReply, Throttle, Delay, HoldBefore, HoldAfter, FailLater}
-	failLater := []string{"CreateVolume", "CopyVolumes", "ModifyVolume", "CreateSnapshot", "CreateSnapshots"}
+	failLater := []string{"CreateVolume", "CopyVolumes", "ModifyVolume", "CreateSnapshot", "CreateSnapshots", "efs:CreateFileSystem", "efs:CreateMountTarget"}
 	switch {
 	case r.Operation == "":
 		return fmt.Errorf("fault: operation is empty; name one, or %q for all", Any)

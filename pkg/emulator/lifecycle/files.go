@@ -12,7 +12,7 @@ func (e *Engine) resumeFiles(ctx context.Context) error {
 	var targets []*store.MountTarget
 	e.store.Read(func() { targets = e.store.MountTargets.All(store.Truth) })
 	for _, m := range targets {
-		if m.State == store.Creating {
+		if m.State == store.Creating || m.State == store.Error {
 			continue // its time is still to come
 		}
 		if err := e.files.Serve(ctx, m.FileSystem, m.IP); err != nil {
@@ -62,9 +62,10 @@ func (e *Engine) stepMountTarget(ctx context.Context, id string) error {
 		return nil
 	}
 	var err error
-	if m.Change.To == store.Gone {
+	switch m.Change.To {
+	case store.Gone:
 		err = e.files.Stop(ctx, m.FileSystem, m.IP)
-	} else {
+	case store.Available:
 		err = e.files.Serve(ctx, m.FileSystem, m.IP)
 	}
 	if err != nil {

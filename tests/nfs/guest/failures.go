@@ -73,7 +73,7 @@ func serverBack(ctx context.Context, w *world) error {
 		return err
 	}
 	err = within(ctx, 15*time.Second, c.stats)
-	err = errors.Join(refused(err, codes.Unavailable, "has not answered"), w.a.Start(), writing.more(5), writing.end(), c.stats(ctx))
+	err = errors.Join(refused(err, codes.Unavailable, "has not answered"), c.ailments(ctx, "INACCESSIBLE MountDoesNotAnswer"), w.a.Start(), writing.more(5), writing.end(), c.stats(ctx), c.ailments(ctx))
 	return errors.Join(err, c.unmount(ctx))
 }
 

@@ -101,6 +101,19 @@ func (c claim) stats(ctx context.Context) error {
 	return named("stats", err)
 }
 
+// ailments are what the node says is wrong with the volume.
+func (c claim) ailments(ctx context.Context, want ...string) error {
+	answer, err := c.csi.NodeGetVolumeHealth(ctx, &csi.NodeGetVolumeHealthRequest{VolumeId: c.handle, VolumePublishPath: c.target()})
+	var got []string
+	for _, s := range answer.GetVolumeHealth().GetHealthStatuses() {
+		got = append(got, s.GetStatus().String()+" "+s.GetReason())
+	}
+	if err == nil && !slices.Equal(got, want) {
+		err = fmt.Errorf("the node says %q, want %q", got, want)
+	}
+	return named("health", err)
+}
+
 // refused proves that a call fails with a code and says some words.
 func refused(err error, code codes.Code, words ...string) error {
 	if err == nil {
