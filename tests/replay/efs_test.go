@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	awsefs "github.com/aws/aws-sdk-go-v2/service/efs"
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -27,6 +28,9 @@ func efsOperations() []operation {
 		{"create an access point", files(createPoint)},
 		{"delete an access point", files(deletePoint)},
 		{"delete a directory", files(deleteDirectory)},
+		{"archive", files(archiveFiles)},
+		{"adopt", files(adoptFiles)},
+		{"delete what was adopted", files(forgetFiles)},
 	}
 }
 
@@ -38,12 +42,13 @@ type efs struct {
 	parameters map[string]string
 	volume     string // id; empty until it is made
 	given      string // id; empty where there is none
+	user       *awsefs.Client
 }
 
 func files(of func(context.Context, *efs) (request, error)) func(context.Context, grpc.ClientConnInterface, *sandbox.Emulator, string) (request, error) {
 	return func(ctx context.Context, conn grpc.ClientConnInterface, e *sandbox.Emulator, unique string) (request, error) {
 		return of(ctx, &efs{
-			controller: csi.NewControllerClient(conn), node: e.Instances[0].ID, name: "pvc-" + unique,
+			controller: csi.NewControllerClient(conn), user: user(e), node: e.Instances[0].ID, name: "pvc-" + unique,
 			parameters: map[string]string{"transitionToIA": "AFTER_30_DAYS", "subnetIds": subnet},
 		})
 	}
