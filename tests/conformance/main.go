@@ -9,13 +9,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"k8s.io/klog/v2"
 
 	"github.com/diskbridge/diskbridge/pkg/emulator"
+	"github.com/diskbridge/diskbridge/tests/lane"
 )
 
 // limit bounds the whole run, most of which is moto's installation.
@@ -25,19 +24,10 @@ func main() {
 	verbose := flag.Bool("v", false, "show the explained differences too")
 	objects := flag.String("s3-server", "", "path of versitygw, which keeps the emulator's objects")
 	flag.Parse()
-	// An interrupt ends what was started before it ends us.
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	err := run(ctx, os.Stdout, *verbose, *objects)
-	stop()
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "conformance: %v\n", err)
-		os.Exit(1)
-	}
+	os.Exit(lane.Main("conformance", limit, func(ctx context.Context, out io.Writer) error { return run(ctx, out, *verbose, *objects) }))
 }
 
 func run(ctx context.Context, out io.Writer, verbose bool, objects string) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
 	if os.Geteuid() != 0 {
 		return errors.New("moto runs in a chroot: run this as root")
 	}

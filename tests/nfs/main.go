@@ -8,38 +8,26 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"os/signal"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/diskbridge/diskbridge/cmd/diskbridge/machine"
+	"github.com/diskbridge/diskbridge/tests/lane"
 )
 
 // limit bounds the whole run.
 const limit = 9 * time.Minute
 
 func main() {
-	// An interrupt ends what was started before it ends us.
 	only := flag.String("run", "", "run only the scenarios whose names match this `REGEXP`; blanks are dots")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	err := run(ctx, os.Stdout, *only)
-	stop()
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "nfs: %v\n", err)
-		os.Exit(1)
-	}
+	os.Exit(lane.Main("nfs", limit, func(ctx context.Context, out io.Writer) error { return run(ctx, out, *only) }))
 }
 
 func run(ctx context.Context, out io.Writer, only string) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
 	uml, err := machine.FindUML()
 	if err != nil {
 		return err
@@ -49,12 +37,10 @@ func run(ctx context.Context, out io.Writer, only string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	for _, program := range programs {
-		if err := build(ctx, program, dir); err != nil {
-			return err
-		}
+	if err := lane.Build(ctx, dir, programs...); err != nil {
+		return err
 	}
-	if err := tool(ctx, "test", "-c", "-tags", "grpcnotrace", "-ldflags", "-s -w", "-o", dir+"/", "./tests/sanity"); err != nil {
+	if err := lane.Go(ctx, "test", "-c", "-tags", "grpcnotrace", "-ldflags", "-s -w", "-o", dir+"/", "./tests/sanity"); err != nil {
 		return err
 	}
 	image := filepath.Join(dir, "initramfs")
@@ -81,11 +67,7 @@ func run(ctx context.Context, out io.Writer, only string) (err error) {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	if passed.Load() == 0 {
-		return errors.New("nothing was run")
-	}
-	fmt.Fprintf(out, "nfs: %d scenarios passed in %.0f s\n", passed.Load(), time.Since(begin).Seconds())
-	return nil
+	return lane.Passed(out, "nfs", int(passed.Load()), begin)
 }
 
 // parts are what the guest can be: a machine for each.
@@ -93,20 +75,6 @@ var parts = []string{"node", "aws"}
 
 // programs are built for the machine: its first process, and what is tested.
 var programs = []string{"./tests/nfs/guest", "./cmd/diskbridge", "./cmd/diskbridge-csi", "./cmd/aws-emulator"}
-
-// build makes a static program, as it ships.
-func build(ctx context.Context, program, dir string) error {
-	return tool(ctx, "build", "-trimpath", "-tags", "grpcnotrace", "-ldflags", "-s -w", "-o", dir+"/", program)
-}
-
-func tool(ctx context.Context, args ...string) error {
-	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if text, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, text)
-	}
-	return nil
-}
 
 // pack writes the machine's whole file system, which lives in its memory.
 func pack(ctx context.Context, path, dir string, uml machine.UML) error {

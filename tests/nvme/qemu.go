@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/diskbridge/diskbridge/cmd/diskbridge/machine"
+	"github.com/diskbridge/diskbridge/tests/lane"
 )
 
 // pc is a PC without anything but memory and two serial ports: console and report. It needs no KVM, no root and no
@@ -45,6 +46,5 @@ func boot(ctx context.Context, out io.Writer, kernel, initrd, console string) er
 	if err != nil {
 		return errors.Join(machine.ConsoleEnd(console), err)
 	}
-	fmt.Fprintf(out, "nvme: %d scenarios passed in %.0f s\n", passed, time.Since(begin).Seconds())
-	return nil
+	return lane.Passed(out, "nvme", passed, begin)
 }

@@ -101,8 +101,6 @@ func FailLater(ctx context.Context) context.Context {
 	return context.WithValue(ctx, failLater{}, true)
 }
 
-func failsLater(ctx context.Context) bool { return FailsLater(ctx) }
-
 // FailsLater reports whether FailLater marked a call.
 func FailsLater(ctx context.Context) bool { return ctx.Value(failLater{}) != nil }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 
 	"github.com/diskbridge/diskbridge/cmd/diskbridge/sandbox"
+	"github.com/diskbridge/diskbridge/tests/lane"
 )
 
 // cloud is an emulated AWS, whose mount targets lead to servers of this kernel, with the driver's controller and one node.
@@ -73,7 +74,7 @@ func (c *cloud) create(ctx context.Context, name string, parameters map[string]s
 
 func (c *cloud) delete(ctx context.Context, use claim) error {
 	_, err := c.controller.DeleteVolume(ctx, &csi.DeleteVolumeRequest{VolumeId: use.handle})
-	return named("delete", err)
+	return lane.Named("delete", err)
 }
 
 // janitor works one round.
@@ -86,7 +87,7 @@ func (c *cloud) janitor(ctx context.Context, args ...string) error {
 	}
 	stop := context.AfterFunc(ctx, func() { _ = p.Process.Kill() })
 	defer stop()
-	return named("janitor", p.Wait())
+	return lane.Named("janitor", p.Wait())
 }
 
 // janitorRemoves proves that a deleted volume's directory goes, or is renamed, and nothing else.

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/diskbridge/diskbridge/cmd/diskbridge/machine/inside"
+	"github.com/diskbridge/diskbridge/tests/lane"
 )
 
 // authority issues certificates that only this test's mounter trusts.
@@ -159,7 +160,7 @@ func encrypted(ctx context.Context, w *world) error {
 	sub.address, sub.context["encryptInTransit"] = secretA, "true"
 	other := w.secret(fsB, secretB, "other")
 	before := w.terminals[0].count()
-	if err := inOrder(ctx, root.mount, sub.mount, other.mount); err != nil {
+	if err := lane.InOrder(ctx, root.mount, sub.mount, other.mount); err != nil {
 		return err
 	}
 	if w.terminals[0].count() == before {
@@ -188,7 +189,7 @@ func impostor(ctx context.Context, w *world) error {
 
 func tunnelKilled(ctx context.Context, w *world) error {
 	a, b := w.secret(fsA, secretA, "a"), w.secret(fsB, secretB, "b")
-	if err := inOrder(ctx, a.mount, b.mount); err != nil {
+	if err := lane.InOrder(ctx, a.mount, b.mount); err != nil {
 		return err
 	}
 	first, err := a.startWriter()

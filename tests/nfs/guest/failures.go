@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/diskbridge/diskbridge/cmd/diskbridge/machine/inside"
+	"github.com/diskbridge/diskbridge/tests/lane"
 )
 
 // within gives a call some time, and proves that it answers then.
@@ -42,7 +43,7 @@ func swallowed(ctx context.Context, w *world) error {
 		err = nil
 	}
 	// Nothing is left of it that would hold the volume.
-	return errors.Join(err, eventually(ctx, "unstage", func() error { return c.unstage(ctx) }), inside.Mend(ctx, w.empty.PID()))
+	return errors.Join(err, lane.Eventually(ctx, "unstage", func() error { return c.unstage(ctx) }), inside.Mend(ctx, w.empty.PID()))
 }
 
 // pluginKilled proves that a mount outlives the plugin, and that the next plugin knows it.
@@ -80,7 +81,7 @@ func serverBack(ctx context.Context, w *world) error {
 // unexported proves that stale mounts are seen, taken away, and made anew by a publish.
 func unexported(ctx context.Context, w *world) error {
 	c := w.root(w.one)
-	if err := inOrder(ctx, c.mount, func(context.Context) error { return w.a.Unexport() }); err != nil {
+	if err := lane.InOrder(ctx, c.mount, func(context.Context) error { return w.a.Unexport() }); err != nil {
 		return err
 	}
 	err := errors.Join(
@@ -90,7 +91,7 @@ func unexported(ctx context.Context, w *world) error {
 		return err
 	}
 	// The staged mount may be stale or may work again: the kubelet only publishes.
-	err = eventually(ctx, "publish after the export is back", func() error { return c.publish(ctx) })
+	err = lane.Eventually(ctx, "publish after the export is back", func() error { return c.publish(ctx) })
 	if err := errors.Join(err, c.save("file", "text"), w.a.Unexport()); err != nil {
 		return err
 	}
@@ -114,7 +115,7 @@ func forced(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	if err := eventually(ctx, "mount again", func() error { return c.mount(ctx) }); err != nil {
+	if err := lane.Eventually(ctx, "mount again", func() error { return c.mount(ctx) }); err != nil {
 		return err
 	}
 	return errors.Join(c.holds("file", "text"), c.unmount(ctx))

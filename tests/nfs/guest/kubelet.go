@@ -12,6 +12,8 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/diskbridge/diskbridge/tests/lane"
 )
 
 // claim is one use of a volume on one node, as the kubelet sees it.
@@ -56,7 +58,7 @@ func (c claim) stage(ctx context.Context) error {
 	_, err := c.csi.NodeStageVolume(ctx, &csi.NodeStageVolumeRequest{
 		VolumeId: c.handle, StagingTargetPath: c.staging(), VolumeCapability: c.capability(), VolumeContext: c.context, PublishContext: c.published(),
 	})
-	return named("stage", err)
+	return lane.Named("stage", err)
 }
 
 func (c claim) publishAs(ctx context.Context, readOnly bool) error {
@@ -67,29 +69,29 @@ func (c claim) publishAs(ctx context.Context, readOnly bool) error {
 		VolumeId: c.handle, StagingTargetPath: c.staging(), TargetPath: c.target(), VolumeCapability: c.capability(), VolumeContext: c.context,
 		PublishContext: c.published(), Readonly: readOnly,
 	})
-	return named("publish", err)
+	return lane.Named("publish", err)
 }
 
 func (c claim) publish(ctx context.Context) error { return c.publishAs(ctx, false) }
 
 // mount stages and publishes, each twice as a kubelet may.
 func (c claim) mount(ctx context.Context) error {
-	return inOrder(ctx, c.stage, c.stage, c.publish, c.publish)
+	return lane.InOrder(ctx, c.stage, c.stage, c.publish, c.publish)
 }
 
 func (c claim) unpublish(ctx context.Context) error {
 	_, err := c.csi.NodeUnpublishVolume(ctx, &csi.NodeUnpublishVolumeRequest{VolumeId: c.handle, TargetPath: c.target()})
-	return named("unpublish", err)
+	return lane.Named("unpublish", err)
 }
 
 func (c claim) unstage(ctx context.Context) error {
 	_, err := c.csi.NodeUnstageVolume(ctx, &csi.NodeUnstageVolumeRequest{VolumeId: c.handle, StagingTargetPath: c.staging()})
-	return named("unstage", err)
+	return lane.Named("unstage", err)
 }
 
 // unmount takes back what mount did, each twice. The plugin removes the target (CSI specification, NodeUnpublishVolume).
 func (c claim) unmount(ctx context.Context) error {
-	return inOrder(ctx, c.unpublish, func(context.Context) error { return gone(c.target()) }, c.unpublish, c.unstage, c.unstage)
+	return lane.InOrder(ctx, c.unpublish, func(context.Context) error { return gone(c.target()) }, c.unpublish, c.unstage, c.unstage)
 }
 
 // stats asks the node how full the volume is.
@@ -98,7 +100,7 @@ func (c claim) stats(ctx context.Context) error {
 	if err == nil && answer.GetUsage()[0].GetTotal() == 0 {
 		err = errors.New("the file system has no bytes")
 	}
-	return named("stats", err)
+	return lane.Named("stats", err)
 }
 
 // ailments are what the node says is wrong with the volume.
@@ -111,7 +113,7 @@ func (c claim) ailments(ctx context.Context, want ...string) error {
 	if err == nil && !slices.Equal(got, want) {
 		err = fmt.Errorf("the node says %q, want %q", got, want)
 	}
-	return named("health", err)
+	return lane.Named("health", err)
 }
 
 // refused proves that a call fails with a code and says some words.

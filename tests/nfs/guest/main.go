@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/diskbridge/diskbridge/cmd/diskbridge/machine/inside"
+	"github.com/diskbridge/diskbridge/tests/lane"
 )
 
 // limit bounds everything in here; the machine outside waits longer.
@@ -28,7 +29,7 @@ func main() {
 	// This is process 1: whatever happens, it ends by turning the machine off.
 	if err := boot(); err != nil {
 		fmt.Fprintf(os.Stderr, "guest: %v\n", err)
-	} else if err := report(); err != nil {
+	} else if err := lane.Report(inside.Report, limit, scenarios); err != nil {
 		fmt.Fprintf(os.Stderr, "guest: %v\n", err)
 	}
 	fmt.Fprintf(os.Stderr, "guest: power off: %v\n", inside.PowerOff())
@@ -36,21 +37,6 @@ func main() {
 
 func boot() error {
 	return errors.Join(os.Setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), inside.Boot())
-}
-
-// report runs every scenario and writes a line for each: "PASS name time", "FAIL name: error", and "END" at last.
-func report() error {
-	out, err := os.OpenFile(inside.Report, os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	if err := scenarios(ctx, out); err != nil {
-		fmt.Fprintf(out, "FAIL the machine: %v\n", err)
-	}
-	fmt.Fprintln(out, "END")
-	return out.Close()
 }
 
 // scenarios runs those of this machine's part in one world, which must come down well in the end.
@@ -69,16 +55,7 @@ func scenarios(ctx context.Context, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
 	for _, s := range list {
-		begin := time.Now()
-		err := s.run(ctx, w)
-		if left := w.cleanUp(); err == nil {
-			err = left
-		}
-		if err != nil {
-			fmt.Fprintf(out, "FAIL %s: %v\n", s.name, err)
-			continue
-		}
-		fmt.Fprintf(out, "PASS %s (%.1fs)\n", s.name, time.Since(begin).Seconds())
+		lane.Score(out, s.name, func() error { return s.run(ctx, w) }, w.cleanUp)
 	}
 	return nil
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/diskbridge/diskbridge/tests/lane"
 )
 
 // programs are what runs in pods. Each is this program, run again: a process that has files of a volume open can hang, and
@@ -105,5 +107,5 @@ func (w *writer) end() error {
 	err := w.cmd.Process.Signal(unix.SIGTERM)
 	for range w.lines { // what it still has to tell
 	}
-	return named("the writer", errors.Join(err, w.cmd.Wait()))
+	return lane.Named("the writer", errors.Join(err, w.cmd.Wait()))
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
+
+	"github.com/diskbridge/diskbridge/tests/lane"
 )
 
 type scenario struct {
@@ -84,7 +86,7 @@ func userOptions(ctx context.Context, w *world) error {
 func readOnly(ctx context.Context, w *world) error {
 	writer, reader := w.root(w.one), w.root(w.one)
 	reader.pod = "reader"
-	if err := inOrder(ctx, writer.mount, func(ctx context.Context) error { return reader.publishAs(ctx, true) }); err != nil {
+	if err := lane.InOrder(ctx, writer.mount, func(ctx context.Context) error { return reader.publishAs(ctx, true) }); err != nil {
 		return err
 	}
 	err := errors.Join(writer.save("file", "text"), reader.holds("file", "text"))
@@ -94,7 +96,7 @@ func readOnly(ctx context.Context, w *world) error {
 	if err := errors.Join(err, refused(reader.publishAs(ctx, false), codes.AlreadyExists, "read-only is true")); err != nil {
 		return err
 	}
-	return inOrder(ctx, reader.unpublish, writer.unmount)
+	return lane.InOrder(ctx, reader.unpublish, writer.unmount)
 }
 
 func onePod(ctx context.Context, w *world) error {
@@ -107,12 +109,12 @@ func onePod(ctx context.Context, w *world) error {
 	if err := refused(second.publish(ctx), codes.FailedPrecondition, "one path"); err != nil {
 		return err
 	}
-	return inOrder(ctx, first.unpublish, second.publish, second.unmount)
+	return lane.InOrder(ctx, first.unpublish, second.publish, second.unmount)
 }
 
 func twoNodes(ctx context.Context, w *world) error {
 	one, two := w.root(w.one), w.root(w.two)
-	if err := inOrder(ctx, one.mount, two.mount); err != nil {
+	if err := lane.InOrder(ctx, one.mount, two.mount); err != nil {
 		return err
 	}
 	err := errors.Join(one.save("a", "from one"), two.holds("a", "from one"), two.save("b", "from two"), one.holds("b", "from two"))
@@ -174,7 +176,7 @@ func makesDirectory(ctx context.Context, w *world) error {
 	c := w.directory(w.one, "/base/pvc-1", "pvc-1")
 	second := c
 	second.node = w.two
-	if err := inOrder(ctx, c.mount, second.mount); err != nil {
+	if err := lane.InOrder(ctx, c.mount, second.mount); err != nil {
 		return err
 	}
 	made := filepath.Join(w.a.Root(), "base/pvc-1")
@@ -192,7 +194,7 @@ func makesDirectory(ctx context.Context, w *world) error {
 	if err := errors.Join(os.Chmod(made, 0o755), second.unmount(ctx), second.mount(ctx), belongs(made, 1000, 2000, 0o755)); err != nil {
 		return err
 	}
-	return inOrder(ctx, second.unmount, c.unmount)
+	return lane.InOrder(ctx, second.unmount, c.unmount)
 }
 
 func foreignDirectory(ctx context.Context, w *world) error {

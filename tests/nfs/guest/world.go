@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"golang.org/x/sys/unix"
@@ -19,6 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/diskbridge/diskbridge/cmd/diskbridge/machine/inside"
+	"github.com/diskbridge/diskbridge/tests/lane"
 )
 
 const (
@@ -178,14 +178,14 @@ func (n *node) ready(ctx context.Context) error {
 	for {
 		_, err := csi.NewIdentityClient(n.conn).Probe(ctx, &csi.ProbeRequest{}, grpc.WaitForReady(true))
 		if status.Code(err) != codes.Unavailable || ctx.Err() != nil {
-			return named("wait until the plugin is ready", err)
+			return lane.Named("wait until the plugin is ready", err)
 		}
 	}
 }
 
 // restart kills the plugin and starts another.
 func (n *node) restart(ctx context.Context) error {
-	return inOrder(ctx, func(context.Context) error { return kill(n.plugin) }, func(context.Context) error { return n.start() }, n.ready)
+	return lane.InOrder(ctx, func(context.Context) error { return kill(n.plugin) }, func(context.Context) error { return n.start() }, n.ready)
 }
 
 func (n *node) stop() error { return errors.Join(end(n.plugin), n.conn.Close()) }
@@ -198,45 +198,10 @@ func (n *node) path(path string) string {
 	return n.host.Path(path)
 }
 
-func inOrder(ctx context.Context, steps ...func(context.Context) error) error {
-	for _, step := range steps {
-		if err := step(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func named(what string, err error) error {
-	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	return nil
-}
-
 // gone proves that nothing is at a path.
 func gone(path string) error {
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		return errors.Join(err, fmt.Errorf("%s is still there", path))
 	}
 	return nil
-}
-
-// eventually waits until check succeeds.
-func eventually(ctx context.Context, what string, check func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, 40*time.Second)
-	defer cancel()
-	again := time.NewTicker(50 * time.Millisecond)
-	defer again.Stop()
-	for {
-		err := check()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("waited in vain for %s: %w", what, err)
-		case <-again.C:
-		}
-	}
 }

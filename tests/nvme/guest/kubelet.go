@@ -10,6 +10,8 @@ import (
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"golang.org/x/sys/unix"
+
+	"github.com/diskbridge/diskbridge/tests/lane"
 )
 
 // claim is one use of a volume, as the kubelet sees it.
@@ -54,7 +56,7 @@ func (c claim) stage(ctx context.Context) error {
 	_, err := c.node.NodeStageVolume(ctx, &csi.NodeStageVolumeRequest{
 		VolumeId: c.volume, StagingTargetPath: c.staging(), VolumeCapability: c.capability(), VolumeContext: c.context(),
 	})
-	return named("stage", err)
+	return lane.Named("stage", err)
 }
 
 func (c claim) publish(ctx context.Context) error {
@@ -64,23 +66,23 @@ func (c claim) publish(ctx context.Context) error {
 	_, err := c.node.NodePublishVolume(ctx, &csi.NodePublishVolumeRequest{
 		VolumeId: c.volume, StagingTargetPath: c.staging(), TargetPath: c.target(), VolumeCapability: c.capability(), VolumeContext: c.context(),
 	})
-	return named("publish", err)
+	return lane.Named("publish", err)
 }
 
 // mount stages and publishes, each twice as a kubelet may.
 func (c claim) mount(ctx context.Context) error {
-	return inOrder(ctx, c.stage, c.stage, c.publish, c.publish)
+	return lane.InOrder(ctx, c.stage, c.stage, c.publish, c.publish)
 }
 
 // unmount takes back what mount did, each twice. The plugin removes the target (CSI specification, NodeUnpublishVolume).
 func (c claim) unmount(ctx context.Context) error {
 	unpublish := func(ctx context.Context) error {
 		_, err := c.node.NodeUnpublishVolume(ctx, &csi.NodeUnpublishVolumeRequest{VolumeId: c.volume, TargetPath: c.target()})
-		return named("unpublish", err)
+		return lane.Named("unpublish", err)
 	}
 	unstage := func(ctx context.Context) error {
 		_, err := c.node.NodeUnstageVolume(ctx, &csi.NodeUnstageVolumeRequest{VolumeId: c.volume, StagingTargetPath: c.staging()})
-		return named("unstage", err)
+		return lane.Named("unstage", err)
 	}
 	gone := func(context.Context) error {
 		if _, err := os.Lstat(c.target()); !errors.Is(err, fs.ErrNotExist) {
@@ -88,7 +90,7 @@ func (c claim) unmount(ctx context.Context) error {
 		}
 		return nil
 	}
-	return inOrder(ctx, unpublish, gone, unpublish, unstage, unstage)
+	return lane.InOrder(ctx, unpublish, gone, unpublish, unstage, unstage)
 }
 
 // expand tells the node that the volume has grown.
@@ -100,7 +102,7 @@ func (c claim) expand(ctx context.Context) error {
 	if err == nil && answer.GetCapacityBytes() < grownSize {
 		err = fmt.Errorf("answers %d bytes, want %d", answer.GetCapacityBytes(), grownSize)
 	}
-	return named("expand", err)
+	return lane.Named("expand", err)
 }
 
 // total asks the node for the file system's size in bytes.
@@ -111,7 +113,7 @@ func (c claim) total(ctx context.Context) (int64, error) {
 			return usage.GetTotal(), nil
 		}
 	}
-	return 0, named("stats", errors.Join(err, errors.New("no bytes are in the answer")))
+	return 0, lane.Named("stats", errors.Join(err, errors.New("no bytes are in the answer")))
 }
 
 // isMounted proves that the pod's folder is the right disk, or partition, with the right file system, by the kernel's own word.
@@ -128,22 +130,6 @@ func (c claim) isMounted(d *disk) error {
 	magic := map[string]int64{"ext4": unix.EXT4_SUPER_MAGIC, "xfs": unix.XFS_SUPER_MAGIC}[c.kind]
 	if at.Dev != device.Rdev || system.Type != magic {
 		return fmt.Errorf("%s is device %d with file system %x, want %d with %x", c.target(), at.Dev, system.Type, device.Rdev, magic)
-	}
-	return nil
-}
-
-func inOrder(ctx context.Context, steps ...func(context.Context) error) error {
-	for _, step := range steps {
-		if err := step(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func named(what string, err error) error {
-	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/diskbridge/diskbridge/cmd/diskbridge/machine/inside"
+	"github.com/diskbridge/diskbridge/tests/lane"
 )
 
 const (
@@ -33,25 +34,10 @@ const (
 func main() {
 	if err := boot(); err != nil {
 		fmt.Fprintf(os.Stderr, "guest: %v\n", err)
-	} else if err := report(); err != nil {
+	} else if err := lane.Report(reportDevice, limit, scenarios); err != nil {
 		fmt.Fprintf(os.Stderr, "guest: %v\n", err)
 	}
 	fmt.Fprintf(os.Stderr, "guest: power off: %v\n", inside.PowerOff())
-}
-
-// report runs every scenario and writes a line for each: "PASS name time", "FAIL name: error", and "END" at last.
-func report() error {
-	out, err := os.OpenFile(reportDevice, os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	if err := scenarios(ctx, out); err != nil {
-		fmt.Fprintf(out, "FAIL the node plugin: %v\n", err)
-	}
-	fmt.Fprintln(out, "END")
-	return out.Close()
 }
 
 // scenarios runs all of them on one plugin, which must stop well in the end.
@@ -71,16 +57,7 @@ func scenarios(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	for _, s := range all() {
-		begin := time.Now()
-		err := s.run(ctx, w)
-		if left := w.cleanUp(ctx); err == nil {
-			err = left
-		}
-		if err != nil {
-			fmt.Fprintf(out, "FAIL %s: %v\n", s.name, err)
-			continue
-		}
-		fmt.Fprintf(out, "PASS %s (%.1fs)\n", s.name, time.Since(begin).Seconds())
+		lane.Score(out, s.name, func() error { return s.run(ctx, w) }, func() error { return w.cleanUp(ctx) })
 	}
 	return nil
 }
@@ -113,7 +90,7 @@ func (w *world) ready(ctx context.Context) error {
 	for {
 		_, err := w.identity.Probe(ctx, &csi.ProbeRequest{}, grpc.WaitForReady(true))
 		if status.Code(err) != codes.Unavailable || ctx.Err() != nil {
-			return named("wait until it is ready", err)
+			return lane.Named("wait until it is ready", err)
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/diskbridge/diskbridge/cmd/diskbridge/machine/inside"
+	"github.com/diskbridge/diskbridge/tests/lane"
 )
 
 type scenario struct {
@@ -95,7 +96,7 @@ func lifeOf(kind, layout string) func(context.Context, *world) error {
 			return err
 		}
 		// Both go and come in the other order, so that the names change hands.
-		if err := inOrder(ctx, c.unmount, d.detach, other.detach, d.attach, other.attach); err != nil {
+		if err := lane.InOrder(ctx, c.unmount, d.detach, other.detach, d.attach, other.attach); err != nil {
 			return err
 		}
 		if d.node() == first {
@@ -165,7 +166,7 @@ func rawDevice(ctx context.Context, w *world) error {
 	if err := d.grow(); err != nil {
 		return err
 	}
-	if err := inOrder(ctx, c.expand, c.unmount, d.detach, d.attach, c.mount); err != nil {
+	if err := lane.InOrder(ctx, c.expand, c.unmount, d.detach, d.attach, c.mount); err != nil {
 		return err
 	}
 	got := make([]byte, len(text))
@@ -189,7 +190,7 @@ func comesLate(ctx context.Context, w *world) error {
 	c := claim{w, volumeA, "ext4", ""}
 	staged := make(chan error, 1)
 	go func() {
-		staged <- eventually(ctx, "stage", func() error {
+		staged <- lane.Eventually(ctx, "stage", func() error {
 			if err := c.stage(ctx); status.Code(err) == codes.Aborted {
 				return err // the call below was first
 			} else if err != nil {
@@ -199,7 +200,7 @@ func comesLate(ctx context.Context, w *world) error {
 		})
 	}()
 	// Another call for the same volume is refused as long as the first one waits.
-	err = eventually(ctx, "the first call to wait", func() error {
+	err = lane.Eventually(ctx, "the first call to wait", func() error {
 		short, cancel := context.WithTimeout(ctx, shortWait/10)
 		defer cancel()
 		if err := c.stage(short); status.Code(err) != codes.Aborted {
@@ -213,7 +214,7 @@ func comesLate(ctx context.Context, w *world) error {
 	if err := errors.Join(d.attach(ctx), <-staged); err != nil {
 		return err
 	}
-	return inOrder(ctx, c.mount, func(context.Context) error { return c.isMounted(d) }, c.unmount)
+	return lane.InOrder(ctx, c.mount, func(context.Context) error { return c.isMounted(d) }, c.unmount)
 }
 
 func neverComes(ctx context.Context, w *world) error {
@@ -239,11 +240,11 @@ func pulledOut(ctx context.Context, w *world) error {
 		return err
 	}
 	c := claim{w, volumeA, "ext4", ""}
-	if err := inOrder(ctx, c.mount, func(context.Context) error { return c.save("may be lost") }, d.detach, c.unmount); err != nil {
+	if err := lane.InOrder(ctx, c.mount, func(context.Context) error { return c.save("may be lost") }, d.detach, c.unmount); err != nil {
 		return err
 	}
 	// It comes back: the journal is replayed and the file that was synced is there.
-	return inOrder(ctx, d.attach, c.mount, func(context.Context) error { return errors.Join(c.isMounted(d), c.holds("may be lost")) }, c.unmount)
+	return lane.InOrder(ctx, d.attach, c.mount, func(context.Context) error { return errors.Join(c.isMounted(d), c.holds("may be lost")) }, c.unmount)
 }
 
 // restarted kills the plugin while a volume is mounted: the mount stays, and the next plugin grows it and takes it down.
@@ -253,13 +254,13 @@ func restarted(ctx context.Context, w *world) error {
 		return err
 	}
 	c := claim{w, volumeA, "xfs", ""}
-	if err := inOrder(ctx, c.mount, w.restart); err != nil {
+	if err := lane.InOrder(ctx, c.mount, w.restart); err != nil {
 		return err
 	}
 	if err := errors.Join(c.isMounted(d), c.save("written without a plugin"), d.grow()); err != nil {
 		return err
 	}
-	if err := inOrder(ctx, c.mount, c.expand, w.restart, c.unmount, d.detach, d.attach, c.mount); err != nil {
+	if err := lane.InOrder(ctx, c.mount, c.expand, w.restart, c.unmount, d.detach, d.attach, c.mount); err != nil {
 		return err
 	}
 	return errors.Join(c.isMounted(d), c.holds("written without a plugin"), c.unmount(ctx))

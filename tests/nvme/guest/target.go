@@ -8,7 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
+
+	"github.com/diskbridge/diskbridge/tests/lane"
 )
 
 const (
@@ -64,7 +65,7 @@ func (d *disk) attach(ctx context.Context) error {
 	if err := d.plug(); err != nil {
 		return fmt.Errorf("attach %s: %w", d.id, err)
 	}
-	return eventually(ctx, "the device of "+d.id, func() error {
+	return lane.Eventually(ctx, "the device of "+d.id, func() error {
 		if _, err := os.Stat(d.sysfs()); err != nil {
 			return err
 		}
@@ -107,7 +108,7 @@ func (d *disk) detach(ctx context.Context) error {
 	if err := set("/sys/class/nvme/"+d.controller, "delete_controller", "1"); err != nil {
 		return fmt.Errorf("detach %s: %w", d.id, err)
 	}
-	err := eventually(ctx, "no device of "+d.id, func() error {
+	err := lane.Eventually(ctx, "no device of "+d.id, func() error {
 		if _, err := os.Stat(d.node()); !errors.Is(err, fs.ErrNotExist) {
 			return errors.Join(err, fmt.Errorf("%s is still there", d.node()))
 		}
@@ -125,23 +126,4 @@ func (d *disk) grow() error {
 // delete removes a volume that is not attached.
 func (d *disk) delete() error {
 	return errors.Join(os.Remove(port+"/subsystems/"+d.nqn()), os.Remove(d.subsystem()+"/namespaces/1"), os.Remove(d.subsystem()), os.Remove(d.file()))
-}
-
-// eventually waits until check succeeds.
-func eventually(ctx context.Context, what string, check func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	again := time.NewTicker(20 * time.Millisecond)
-	defer again.Stop()
-	for {
-		err := check()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("waited in vain for %s: %w", what, err)
-		case <-again.C:
-		}
-	}
 }
