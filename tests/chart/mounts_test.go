@@ -59,6 +59,9 @@ func TestMounter_OutlivesTheNode(t *testing.T) {
 		if ok != privileged || ok && *kubelet.MountPropagation != corev1.MountPropagationBidirectional {
 			t.Errorf("%s: kubelet's folder is mounted as %+v", backend, kubelet)
 		}
+		if _, ok := mountsOf(c)["/var/cache/diskbridge"]; ok != privileged {
+			t.Errorf("%s: where s3fs writes is mounted: %t", backend, ok)
+		}
 		if r.accounts["diskbridge-mounter"].Annotations["role"] != "files" || *pod.AutomountServiceAccountToken {
 			t.Errorf("%s: account %+v", backend, r.accounts["diskbridge-mounter"])
 		}

@@ -2,6 +2,7 @@ package stories
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -73,6 +74,9 @@ func nothingLeft(ctx context.Context, namespace string) error {
 	})
 	if err == nil && len(disks)+len(snapshots)+len(files) > 0 {
 		err = fmt.Errorf("volumes %v, snapshots %v, file systems %v", disks, snapshots, files)
+	}
+	if buckets, wrong := buckets(ctx); namespace == "" && len(buckets) > 0 {
+		err = errors.Join(err, wrong, fmt.Errorf("buckets %v", buckets))
 	}
 	return err
 }

@@ -66,7 +66,7 @@ volumeBindingMode: WaitForFirstConsumer`, claim("old", "10Gi", "storageClassName
 
 // TestManifests_Complete fails for an example that no story applies.
 func TestManifests_Complete(t *testing.T) {
-	for kind, applied := range map[string]int{"ebs": 6, "efs": 3} {
+	for kind, applied := range map[string]int{"ebs": 6, "efs": 3, "s3": 2} {
 		files, err := filepath.Glob(here.Paths.Root + "/manifests/*-" + kind + ".yaml")
 		if err != nil || len(files) != applied {
 			t.Errorf("%v, %v: apply a new example in a story, and count it here", files, err)
