@@ -1,9 +1,12 @@
 package resign_test
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -12,6 +15,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
 	"github.com/diskbridge/diskbridge/pkg/resign"
 )
@@ -57,6 +61,49 @@ func TestProxy_ProviderFails(t *testing.T) {
 	b.answer = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadRequest) }
 	if status, text := ask.do(t); status != http.StatusServiceUnavailable || !strings.Contains(text, "sts:AssumeRoleWithWebIdentity") {
 		t.Errorf("once the last ended: %d %s", status, text)
+	}
+}
+
+// TestProxy_CallerBreaksOff in the middle of a body: that is nobody's news.
+func TestProxy_CallerBreaksOff(t *testing.T) {
+	ended := make(chan struct{})
+	b := newBucket(t, func(_ http.ResponseWriter, r *http.Request) {
+		defer close(ended)
+		_, _ = io.Copy(io.Discard, r.Body)
+	})
+	target := b.target(t)
+	told := reports(&target)
+	proxy := listen(t, target, lasting)
+	door := proxy.Door()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPut, door.URL()+"/mine/a", strings.NewReader(strings.Repeat("x", 1<<20)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("X-Amz-Content-Sha256", "UNSIGNED-PAYLOAD")
+	keys := aws.Credentials{AccessKeyID: door.AccessKeyID, SecretAccessKey: door.SecretAccessKey}
+	if err := v4.NewSigner().SignHTTP(t.Context(), keys, r, "UNSIGNED-PAYLOAD", "s3", "r", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	var whole bytes.Buffer
+	if err := r.Write(&whole); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", door.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Write(whole.Bytes()[:whole.Len()/2]); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	<-ended
+	if err := proxy.Close(); err != nil { // waits for the request
+		t.Error(err)
+	}
+	if len(told) > 0 {
+		t.Errorf("told %v", <-told)
 	}
 }
 
