@@ -90,6 +90,13 @@ func (c *cloud) janitor(ctx context.Context, args ...string) error {
 	return lane.Named("janitor", p.Wait())
 }
 
+// killedJanitor is killed in the middle of its round, or a little after it.
+func (c *cloud) killedJanitor(ctx context.Context, after time.Duration) {
+	short, cancel := context.WithTimeout(ctx, after)
+	defer cancel()
+	_ = c.janitor(short) // however far it came
+}
+
 // janitorRemoves proves that a deleted volume's directory goes, or is renamed, and nothing else.
 func janitorRemoves(ctx context.Context, _ *world) (err error) {
 	c, err := startCloud(ctx)
@@ -122,6 +129,9 @@ func janitorRemoves(ctx context.Context, _ *world) (err error) {
 	// Another cluster's janitor has nothing to do here; and nothing happens before ours comes.
 	if err := errors.Join(c.janitor(ctx, "--cluster-id=other"), root.holds("delete/7", "delete"), root.holds("archive/7", "archive")); err != nil {
 		return err
+	}
+	for _, after := range []time.Duration{200 * time.Millisecond, 600 * time.Millisecond} {
+		c.killedJanitor(ctx, after)
 	}
 	err = errors.Join(c.janitor(ctx), gone(root.file("delete")), gone(root.file("archive")), root.holds("archived-archive/7", "archive"), root.holds("retain/7", "retain"))
 	markers, readErr := os.ReadDir(root.file(".diskbridge"))

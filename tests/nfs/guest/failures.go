@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -58,6 +59,43 @@ func pluginKilled(ctx context.Context, w *world) error {
 	}
 	err = errors.Join(w.one.restart(ctx), writing.more(5), c.mount(ctx), c.stats(ctx), writing.more(5), writing.end())
 	return errors.Join(err, c.unmount(ctx))
+}
+
+// killedWhileMounting proves that a plugin that is killed at any moment of mounting or unmounting leaves what the next one
+// completes: a directory that is made once, and no mount too many.
+func killedWhileMounting(ctx context.Context, w *world) error {
+	for i, after := range []time.Duration{30 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond} {
+		c := w.directory(w.one, fmt.Sprintf("/killed/%d", i), fmt.Sprintf("pvc-killed-%d", i))
+		err := lane.InOrder(ctx,
+			func(ctx context.Context) error { return c.killed(ctx, after, c.stage) },
+			c.mount,
+			func(context.Context) error {
+				return errors.Join(belongs(filepath.Join(w.a.Root(), "killed", fmt.Sprint(i)), 1000, 2000, 0o2770), c.touch("mine"))
+			},
+			c.unpublish,
+			func(ctx context.Context) error { return c.killed(ctx, after, c.unstage) },
+			c.unmount)
+		if err != nil {
+			return fmt.Errorf("after %s: %w", after, err)
+		}
+	}
+	return nil
+}
+
+// killed kills the plugin some time after a call has begun, which then may fail.
+func (c claim) killed(ctx context.Context, after time.Duration, call func(context.Context) error) error {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = call(ctx) // its plugin is killed
+	}()
+	select {
+	case <-time.After(after):
+	case <-done:
+	}
+	err := c.restart(ctx)
+	<-done
+	return err
 }
 
 // serverBack proves that a hard mount waits, that the plugin does not, and that nothing is lost.

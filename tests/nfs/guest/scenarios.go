@@ -35,6 +35,7 @@ func onNode() []scenario {
 		{"a file system without a server", closedPort},
 		{"a server that swallows all", swallowed},
 		{"the plugin is killed while a program writes", pluginKilled},
+		{"the plugin is killed while it mounts and unmounts", killedWhileMounting},
 		{"the server stops while a program writes, and comes back", serverBack},
 		{"the export is removed, and comes back", unexported},
 		{"the server is gone for good: unmounted by force", forced},
