@@ -36,8 +36,8 @@ func Inside(ctx context.Context) (done bool, err error) {
 	if done, err := inside.Main(ctx, os.Args); done || err != nil { // a computer beside it
 		return true, err
 	}
-	switch os.Getenv(placeVariable) {
-	case inNamespaces:
+	switch place := os.Getenv(placeVariable); {
+	case place == inNamespaces:
 		dir := os.Getenv(folderVariable)
 		if err := errors.Join(inside.Enter(), inside.Mount("tmpfs", dir)); err != nil { // which a server can export
 			return true, err
@@ -47,7 +47,7 @@ func Inside(ctx context.Context) (done bool, err error) {
 			return true, err
 		}
 		return true, tellShared(ctx, os.Stdout, filepath.Dir(self), dir+"/run")
-	case inMachine: // whatever happens, it ends by turning the machine off
+	case place == inMachine && os.Getpid() == 1: // whatever happens, it ends by turning the machine off
 		err := errors.Join(os.Setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), inside.Boot())
 		if err == nil {
 			var out *os.File

@@ -40,7 +40,24 @@ func Boot() error {
 
 // Enter makes a machine of mount and network namespaces that this process was started in: nothing of it is seen outside.
 func Enter() error {
+	if err := separate(); err != nil {
+		return err
+	}
 	return errors.Join(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""), loopbackUp())
+}
+
+// separate proves that this process sees other mounts than the one that started it, so that nothing is done to the machine
+// of somebody who runs it by hand.
+func separate() error {
+	own, err := os.Readlink("/proc/self/ns/mnt")
+	if err != nil {
+		return err
+	}
+	parent, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", os.Getppid()))
+	if err == nil && own == parent {
+		err = errors.New("it is only started in namespaces of its own, by another process of this program")
+	}
+	return err
 }
 
 // PowerOff writes everything down and turns the machine off. It only comes back with an error.

@@ -130,6 +130,9 @@ func Main(ctx context.Context, args []string) (done bool, err error) {
 	if len(args) != 4 || args[1] != hostCommand && args[1] != serverCommand {
 		return false, nil
 	}
+	if err := separate(); err != nil {
+		return true, err
+	}
 	if err := errors.Join(unix.Sethostname([]byte(args[2])), unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")); err != nil {
 		return true, err
 	}
