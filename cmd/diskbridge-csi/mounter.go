@@ -124,6 +124,8 @@ func (m *mounterSettings) serve(ctx context.Context) (err error) {
 	}
 	ways := newGate(ctx, session, m.profiles)
 	m.objects.Program, m.objects.Gate = m.objectProgram(), ways
+	losses := mounter.NewLosses()
+	m.objects.Lost = func(l objectmount.Loss) { losses.Add(l.Handle, l.Targets) }
 	objects, err := objectmount.Open(ctx, m.objects)
 	if err != nil {
 		return errors.Join(err, ways.closeAll(), tunnels.Close())
@@ -133,5 +135,5 @@ func (m *mounterSettings) serve(ctx context.Context) (err error) {
 		err = errors.Join(err, ways.closeAll())
 	}()
 	klog.FromContext(ctx).Info("Serving", "mode", "mounter", "socket", m.socket, "tunnels", tunnels.Len(), "buckets", objects.Len(), "version", version.String())
-	return errors.Join(mounter.Serve(ctx, m.socket, tunnels, objects), tunnels.Close())
+	return errors.Join(mounter.Serve(ctx, m.socket, tunnels, objects, losses), tunnels.Close())
 }

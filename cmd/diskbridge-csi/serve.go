@@ -84,6 +84,9 @@ func serve(ctx context.Context, s *config.Settings, inKubernetes bool) (err erro
 		server := p.server(ctx, kind)
 		klog.FromContext(ctx).Info("Serving", "driver", kind.Driver, "mode", s.Mode, "socket", server.Socket, "version", version.String())
 		group.Go(func() error { return server.Serve(ctx) })
+		if s.Mode.Node() && kind.Name == volume.S3 && s.MounterSocket != "" {
+			group.Go(func() error { p.watchLosses(ctx, kind); return nil })
+		}
 		if s.KubeletRegistrationDir != "" {
 			registered := p.registration(kind, server.Socket)
 			group.Go(func() error { return registered.Serve(ctx) })

@@ -2,7 +2,6 @@ package kube
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -69,20 +68,8 @@ func (e *Events) write(ctx context.Context, w warning) error {
 	if err != nil {
 		return err
 	}
-	now := e.now()
-	body, err := json.Marshal(event{
-		// Events on what belongs to no namespace are in default.
-		object:         object{metadata{Namespace: "default", Name: fmt.Sprintf("%s.%x", pv.Metadata.Name, now.UnixNano())}},
-		InvolvedObject: reference{"v1", "PersistentVolume", pv.Metadata.Name, pv.Metadata.UID, pv.Metadata.ResourceVersion},
-		Type:           "Warning", Reason: w.reason, Message: w.message,
-		Source: source{w.driver}, ReportingController: w.driver,
-		FirstTimestamp: now.UTC().Truncate(time.Second), LastTimestamp: now.UTC().Truncate(time.Second), Count: 1,
-	})
-	if err == nil {
-		err = e.client.core.Post().Namespace("default").Resource("events").
-			SetHeader("Content-Type", "application/json").Body(body).Do(ctx).Error()
-	}
-	return problem("write event on PersistentVolume", pv.Metadata.Name, err)
+	ref := reference{"v1", "PersistentVolume", "", pv.Metadata.Name, pv.Metadata.UID, pv.Metadata.ResourceVersion}
+	return e.client.warn(ctx, w.driver, ref, w.reason, w.message, e.now())
 }
 
 // event is Kubernetes' Event,
@@ -103,9 +90,10 @@ type event struct {
 type reference struct {
 	APIVersion      string `json:"apiVersion"`
 	Kind            string `json:"kind"`
+	Namespace       string `json:"namespace,omitempty"`
 	Name            string `json:"name"`
 	UID             string `json:"uid"`
-	ResourceVersion string `json:"resourceVersion"`
+	ResourceVersion string `json:"resourceVersion,omitempty"`
 }
 
 type source struct {

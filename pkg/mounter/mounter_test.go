@@ -250,8 +250,8 @@ func TestServe(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	tunnels := open(t, t.TempDir(), trust)
-	ended := make(chan error, 1)
-	go func() { ended <- Serve(ctx, socket, tunnels, nil) }()
+	ended, losses := make(chan error, 1), NewLosses()
+	go func() { ended <- Serve(ctx, socket, tunnels, nil, losses) }()
 	deadline := time.Now().Add(10 * time.Second)
 	for {
 		if st, err := os.Stat(socket); err == nil && st.Mode().Perm() == 0o600 {

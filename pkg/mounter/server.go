@@ -16,7 +16,7 @@ import (
 )
 
 // Serve answers on a Unix socket, for its owner only, until ctx ends. What is mounted stays mounted.
-func Serve(ctx context.Context, path string, tunnels *Tunnels, objects Objects) error {
+func Serve(ctx context.Context, path string, tunnels *Tunnels, objects Objects, losses *Losses) error {
 	listener, err := socket.Listen(ctx, path)
 	if err != nil {
 		return err
@@ -31,6 +31,7 @@ func Serve(ctx context.Context, path string, tunnels *Tunnels, objects Objects) 
 		return opened{}, tunnels.Release(r.PathValue("fileSystem"), in.Holder)
 	}))
 	serveObjects(mux, objects)
+	serveLosses(mux, losses)
 	server := &http.Server{
 		Handler: mux, ReadHeaderTimeout: 5 * time.Second,
 		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) }, // a call that has begun ends well

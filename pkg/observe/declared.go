@@ -15,7 +15,7 @@ type Metric struct {
 func Declared() []Metric {
 	return []Metric{
 		rpcDuration(), awsDuration(), awsErrors(), awsThrottles(), batchKeys(),
-		pendingDetaches(), oldestDetach(), nodeAttached(), nodeLimit(),
+		pendingDetaches(), oldestDetach(), nodeAttached(), nodeLimit(), lostMounts(),
 	}
 }
 
@@ -82,6 +82,13 @@ func nodeLimit() Metric {
 	return Metric{
 		Name: "diskbridge_node_attach_limit_volumes", Type: "gauge", Labels: []string{"driver"},
 		Help: "Volumes of this driver that the node takes, as NodeGetInfo answers.",
+	}
+}
+
+func lostMounts() Metric {
+	return Metric{
+		Name: "diskbridge_mounts_lost_total", Type: "counter", Labels: []string{"driver"},
+		Help: "Mounts whose program ended and that were mounted again; containers that ran may not see them before their pod is restarted.",
 	}
 }
 

@@ -15,6 +15,7 @@ type Metrics struct {
 	errors    *prometheus.CounterVec
 	throttles *prometheus.CounterVec
 	batches   *prometheus.HistogramVec
+	lost      *prometheus.CounterVec
 }
 
 // NewMetrics makes the metrics on a registry of their own.
@@ -22,9 +23,9 @@ func NewMetrics() *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		rpcs:     rpcDuration().histogram(), aws: awsDuration().histogram(), errors: awsErrors().counter(),
-		throttles: awsThrottles().counter(), batches: batchKeys().histogram(),
+		throttles: awsThrottles().counter(), batches: batchKeys().histogram(), lost: lostMounts().counter(),
 	}
-	m.registry.MustRegister(m.rpcs, m.aws, m.errors, m.throttles, m.batches,
+	m.registry.MustRegister(m.rpcs, m.aws, m.errors, m.throttles, m.batches, m.lost,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -48,6 +49,9 @@ func (m *Metrics) AWSRequest(service, operation, code string, throttled bool, to
 	}
 	m.aws.WithLabelValues(service, operation, outcome).Observe(took.Seconds())
 }
+
+// LostMount counts a mount of a driver that was lost and is there again.
+func (m *Metrics) LostMount(driver string) { m.lost.WithLabelValues(driver).Inc() }
 
 // Batch counts one batched read and its keys.
 func (m *Metrics) Batch(name string, keys int) {

@@ -45,6 +45,13 @@ func TestRBAC_IsLeast(t *testing.T) {
 	if diff := cmp.Diff([]string{"nodes get patch", "csinodes.storage.k8s.io get"}, got); diff != "" {
 		t.Errorf("cluster role of the node (- want, + got):\n%s", diff)
 	}
+	got = nil
+	for _, rule := range render(t, "backends: [s3]").clusterRoles["diskbridge-node"].Rules {
+		got = append(got, flat(rule)...)
+	}
+	if diff := cmp.Diff([]string{"nodes get patch", "csinodes.storage.k8s.io get", "persistentvolumes get", "pods list", "events create"}, got); diff != "" {
+		t.Errorf("cluster role of the node with buckets (- want, + got):\n%s", diff)
+	}
 	if r.others["ValidatingAdmissionPolicy/diskbridge-node"] == nil || r.others["ValidatingAdmissionPolicyBinding/diskbridge-node"] == nil {
 		t.Error("nothing confines the node's patches to its own Node")
 	}

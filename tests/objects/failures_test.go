@@ -2,6 +2,7 @@ package objects
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -230,6 +231,12 @@ func TestProgramKilled(t *testing.T) {
 	if n, err := stop(); err != nil {
 		t.Errorf("the other mount failed after %d files: %v", n, err)
 	}
+	harness.Eventually(t, "the node plugin tells of it", func(context.Context) error {
+		if !strings.Contains(w.driver.Log(), "restart the pods that have it") {
+			return errors.New("not yet")
+		}
+		return nil
+	})
 	t.Run("both while the mounter is away", func(t *testing.T) {
 		w.mounter.Kill()
 		for _, pid := range programs(t, w.dir) {
