@@ -34,7 +34,12 @@ func (n *Node) pods() string { return fmt.Sprintf("10.244.%d.0/24", n.Number) }
 
 // Start boots the node; its kubelet registers it as soon as it can.
 func (n *Node) Start(ctx context.Context) error {
-	if err := n.cgroups(); err != nil {
+	// As after a power cut: kubelet would look for three seconds at each container whose control group is still there.
+	err := Until(ctx, "control groups of an earlier life", func(context.Context) error { return removeCgroups(n.cgroup()) })
+	if err == nil {
+		err = n.cgroups()
+	}
+	if err != nil {
 		return err
 	}
 	what, err := json.Marshal(n)

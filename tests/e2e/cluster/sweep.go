@@ -79,8 +79,11 @@ func (p Paths) keepLogs() error {
 	return err
 }
 
-func (p Paths) sweepCgroups(context.Context) error {
-	groups, err := p.Cgroups()
+func (p Paths) sweepCgroups(context.Context) error { return removeCgroups(p.cgroup()) }
+
+// removeCgroups removes a control group with all below it, in which there must be no processes.
+func removeCgroups(name string) error {
+	groups, err := cgroups(name)
 	for _, dir := range groups {
 		err = errors.Join(err, unix.Rmdir(dir))
 	}
@@ -88,13 +91,16 @@ func (p Paths) sweepCgroups(context.Context) error {
 }
 
 // Cgroups are the control groups of this run, children first.
-func (p Paths) Cgroups() (dirs []string, err error) {
+func (p Paths) Cgroups() ([]string, error) { return cgroups(p.cgroup()) }
+
+// cgroups are a control group with all below it, in every hierarchy, children first.
+func cgroups(name string) (dirs []string, err error) {
 	roots, err := hierarchies()
 	if err != nil {
 		return nil, err
 	}
 	for _, root := range roots {
-		err := filepath.WalkDir(filepath.Join(root, p.cgroup()), func(path string, d fs.DirEntry, err error) error {
+		err := filepath.WalkDir(filepath.Join(root, name), func(path string, d fs.DirEntry, err error) error {
 			if err == nil && d.IsDir() {
 				dirs = append(dirs, path)
 			}

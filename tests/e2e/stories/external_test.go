@@ -13,7 +13,7 @@ import (
 // TestExternalStorage runs a part of Kubernetes' own storage suite; make e2e-external runs all of it.
 func TestExternalStorage(t *testing.T) {
 	t.Parallel()
-	specs, err := suite.Run(t.Context(), here, suite.Quick, 4)
+	specs, err := suite.Run(t.Context(), here, suite.Quick, 6)
 	if err != nil {
 		t.Fatal(err)
 	}
