@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/diskbridge/diskbridge/cmd/diskbridge/sandbox"
 	"github.com/diskbridge/diskbridge/tests/harness"
 )
 
@@ -21,7 +22,7 @@ import (
 // marker, and of unfinished uploads. The driver is killed at each kind of call that deletes, and once its caller has too
 // little time; what was deleted is not deleted again.
 func TestDelete_ThousandObjectsWithVersions(t *testing.T) {
-	s := newSite(t, settings[0], kinds[2], 1)
+	s := newSite(t, settings[0], kind{name: "s3", driverName: sandbox.S3Driver}, 1)
 	var o *s3
 	_, err := objects(func(ctx context.Context, made *s3) (request, error) { o = made; return request{}, o.create(ctx) })(t.Context(), insisting(s.driver.Conn), s.emulator, "many")
 	if err != nil {
