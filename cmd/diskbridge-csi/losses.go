@@ -13,13 +13,13 @@ import (
 // lostMount is the reason of the event on a Pod whose mount was lost.
 const lostMount = "VolumeMountLost"
 
-// watchLosses tells of buckets that the mounter lost: a running container that had one sees it again only if it takes mounts
-// from the host.
+// watchLosses tells of buckets that the mounter lost: a running container that had one does not see it again, whatever its
+// mount propagation: the new mount lies beside the container's, not on it.
 func (p *plugin) watchLosses(ctx context.Context, kind backend.Kind) {
 	log := klog.FromContext(ctx)
 	mounter.NewClient(p.settings.MounterSocket).WatchLosses(ctx, func(l mounter.Loss) {
 		p.metrics.LostMount(kind.Driver)
-		log.Info("A bucket was lost and is mounted again; restart the pods that have it, unless they use mountPropagation: HostToContainer", "volume", l.Handle, "targets", l.Targets)
+		log.Info("A bucket was lost and is mounted again; restart the pods that have it", "volume", l.Handle, "targets", l.Targets)
 		for _, target := range l.Targets {
 			if p.cluster == nil {
 				continue

@@ -61,6 +61,9 @@ func TestBucket(t *testing.T) {
 		}
 		return nil
 	})
+	for _, object := range []string{victim.name, "bucket"} {
+		s.event(object, "the program that mounts s3://my-company-", "ended and was started again", "do not see the volume any more: restart the pod")
+	}
 	s.event(victim.name, "Liveness probe failed")
 	s.eventually("kubelet restarts the container", func(context.Context) error {
 		if n := s.restarts(victim.name); n == 0 {
