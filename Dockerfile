@@ -8,6 +8,7 @@ RUN go mod download
 # With .git, so that the version comes from the tag through Go's build info.
 COPY . .
 RUN make build
+RUN make versitygw
 
 # The controller only talks: no shell, no tools, no root.
 FROM gcr.io/distroless/static-debian12:nonroot AS controller
@@ -18,7 +19,7 @@ CMD ["controller"]
 
 # The emulated AWS of values-emulator.yaml.
 FROM gcr.io/distroless/static-debian12 AS emulator
-COPY --from=build /src/bin/aws-emulator /usr/local/bin/aws-emulator
+COPY --from=build /src/bin/aws-emulator /src/bin/versitygw /usr/local/bin/
 ENTRYPOINT ["/usr/local/bin/aws-emulator"]
 
 # The node mounts into the host's mount namespace, so it is root and has the tools for that, no others.

@@ -75,7 +75,7 @@ soak: go-version $(VERSITYGW) ## kill, replay and walk at random for some minute
 # Kubernetes, its images and the programs that run it, from a module of their own.
 E2E := cd tests/e2e && CGO_ENABLED=0 $(GO)
 .PHONY: e2e e2e-external cluster-up cluster-down image e2e-ready
-e2e-ready: build $(HELM) $(VERSITYGW) ## build Kubernetes, once, and the images for e2e and cluster-up
+e2e-ready: build versitygw $(HELM) ## build Kubernetes, once, and the images for e2e and cluster-up
 	@.ci/install e2e
 	@tests/e2e/build
 	@$(E2E) build -trimpath -o $(BIN)/e2e/ ./cmd/cluster
@@ -94,7 +94,7 @@ cluster-up: e2e-ready ## start a real Kubernetes with the driver and an emulated
 cluster-down: ## end what cluster-up started
 	@$(BIN)/e2e/cluster down
 
-image: build ## make the driver's images in bin/images, without a container engine
+image: build versitygw ## make the driver's images in bin/images, without a container engine
 	@.ci/install e2e
 	@$(E2E) build -trimpath -o $(BIN)/e2e/ ./cmd/cluster
 	@$(BIN)/e2e/cluster image
@@ -157,3 +157,7 @@ $(VERSITYGW):
 	@echo "building $(@F), the S3 server behind the emulator (once)" >&2
 	@mkdir -p $(@D)
 	@CGO_ENABLED=0 $(GO) build -C tools -trimpath -ldflags "-s -w" -o $@ github.com/versity/versitygw/cmd/versitygw
+
+.PHONY: versitygw
+versitygw: $(VERSITYGW) ## build the S3 server behind the emulator into bin/
+	@cp --preserve=timestamps $(VERSITYGW) $(BIN)/versitygw

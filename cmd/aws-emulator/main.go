@@ -121,7 +121,7 @@ func parse(args []string, stdout io.Writer) (settings, error) {
 	flags.StringVar(&zones, "zones", "us-east-1a,us-east-1b", "zones of the instances in order, repeated as needed")
 	flags.StringVar(&set.devices, "devices", "none", "what attached volumes become: loop (needs root) or none")
 	flags.StringVar(&set.files, "files", "none", "what the mount targets of EFS lead to: nfs (the kernel's own server; needs root) or none")
-	flags.StringVar(&set.S3Server, "s3-server", "", "`program` that keeps the objects of S3: versitygw, which make build puts into bin/; empty: no S3")
+	flags.StringVar(&set.S3Server, "s3-server", "", "`program` that keeps the objects of S3: versitygw, which make versitygw puts into bin/; empty: no S3")
 	flags.Int64Var(&set.Seed, "seed", 1, "fixes ids, durations, lags and chances")
 	flags.StringVar(&set.InstanceType, "instance-type", emulator.DefaultInstanceType, "type of the instances")
 	flags.StringVar(&hidden, "hidden-devices", "/dev/xvdb", "device names that are taken though no call shows them")

@@ -40,7 +40,7 @@ func startServer(ctx context.Context, c Config) (*server, error) {
 	s.cmd.Stdout, s.cmd.Stderr = &s.log, &s.log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {
-		return nil, errors.Join(fmt.Errorf("%w (`make build` puts versitygw into bin/)", err), os.RemoveAll(dir))
+		return nil, errors.Join(fmt.Errorf("%w (`make versitygw` puts it into bin/)", err), os.RemoveAll(dir))
 	}
 	go func() {
 		_ = s.cmd.Wait() // its log says why it ended

@@ -71,7 +71,9 @@ func Driver(bin string) ([]Image, error) {
 	}
 	emulator := Image{
 		Names: []string{Emulator + ":" + Tag}, Entrypoint: []string{"/usr/local/bin/aws-emulator"},
-		Programs: map[string]string{"/usr/local/bin/aws-emulator": filepath.Join(bin, "aws-emulator")},
+		Programs: map[string]string{
+			"/usr/local/bin/aws-emulator": filepath.Join(bin, "aws-emulator"), "/usr/local/bin/versitygw": filepath.Join(bin, "versitygw"),
+		},
 	}
 	return []Image{controller, node, emulator}, nil
 }

@@ -85,7 +85,7 @@ func Laptop(ctx context.Context, c *cluster.Cluster) error {
 	if err := chart(ctx, c, filepath.Join(c.Paths.Root, dir, "values-emulator.yaml")); err != nil {
 		return fmt.Errorf("chart: %w", err)
 	}
-	return cluster.Until(ctx, "driver on each node", func(ctx context.Context) error { return registered(ctx, c, 1) })
+	return cluster.Until(ctx, "driver on each node", func(ctx context.Context) error { return registered(ctx, c, 2) })
 }
 
 // dir is the chart's.

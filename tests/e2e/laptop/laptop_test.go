@@ -105,7 +105,29 @@ func TestEmulatorOverlay(t *testing.T) {
 		}
 		return err
 	})
+	u.bucket()
 	if err := u.here.Helm(t.Context(), "uninstall", install.Release, "--namespace="+install.Namespace, "--wait"); err != nil {
 		t.Error(err)
 	}
+}
+
+// bucket lets one pod use the example for S3, whose second pod wants another node.
+func (u user) bucket() {
+	u.Helper()
+	manifests := u.here.Paths.Root + "/manifests/"
+	u.kubectl("apply", "-f", manifests+"storageclass-s3.yaml", "-f", manifests+"pod-s3.yaml")
+	u.kubectl("wait", "deployment/uploaders", "--for=jsonpath={.status.readyReplicas}=1", "--timeout="+patience.String())
+	u.eventually("an object is in the bucket", func(context.Context) error {
+		if seen := u.kubectl("exec", "deployment/uploaders", "--", "ls", "/bucket"); !strings.Contains(seen, "uploaders-") {
+			return fmt.Errorf("it has %q", seen)
+		}
+		return nil
+	})
+	u.kubectl("delete", "-f", manifests+"pod-s3.yaml", "--timeout="+patience.String())
+	u.eventually("no volume is left", func(context.Context) error {
+		if left := u.kubectl("get", "pv", "-o", "name"); left != "" {
+			return errors.New(left)
+		}
+		return nil
+	})
 }
