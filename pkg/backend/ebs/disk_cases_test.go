@@ -1,11 +1,13 @@
 package ebs_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/diskbridge/diskbridge/pkg/backend/ebs"
+	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
 	"github.com/diskbridge/diskbridge/pkg/emulator"
 	"github.com/diskbridge/diskbridge/pkg/emulator/faults"
 	"github.com/diskbridge/diskbridge/pkg/fault"
@@ -105,6 +107,35 @@ func TestDisks_SnapshotWait(t *testing.T) {
 		if len(now) != 1 || now[0].ID != s.Handle || (now[0].State == "completed") != complete || now[0].Tags[ebs.TagUnconfirmed] != "" {
 			t.Errorf("waiting %v: %+v", complete, now)
 		}
+	}
+}
+
+// TestDisks_WhatAnotherProcessDid a moment ago EC2 may not show yet, neither a deletion nor a modification.
+func TestDisks_WhatAnotherProcessDid(t *testing.T) {
+	t.Parallel()
+	for seed := range int64(6) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			c := lagging(t, seed)
+			req := volume.DiskRequest{Name: "cache", Node: c.node(0)}
+			first := c.create(t, req)
+			if err := c.disks().DeleteDisk(t.Context(), first); err != nil {
+				t.Fatal(err)
+			}
+			second := c.create(t, req)
+			if second == first || c.disk(t, second).state != "available" {
+				t.Errorf("its name was deleted with %s, and answers %s, which is %+v", first, second, c.disk(t, second))
+			}
+			if again := c.create(t, req); again != second {
+				t.Errorf("asked again, %s beside %s", again, second)
+			}
+			if err := c.client().ModifyVolume(t.Context(), second, ec2.Change{SizeGiB: 2}); err != nil { // and that process died
+				t.Fatal(err)
+			}
+			if err := c.disks().ChangeDisk(t.Context(), second, volume.DiskChange{Bytes: 2 * volume.GiB}); err != nil || c.disk(t, second).gib != 2 {
+				t.Errorf("%v; it has %d GiB", err, c.disk(t, second).gib)
+			}
+		})
 	}
 }
 

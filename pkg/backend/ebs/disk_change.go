@@ -177,8 +177,11 @@ func (d *Disks) modify(ctx context.Context, v ec2.Volume, want ec2.Change) error
 		case gone != "":
 			return fault.Wrap(opChangeDisk, v.ID, err)
 		default:
-			over, err := d.refused(ctx, v.ID, want, err, unknown && time.Since(asked) < 2*d.api.AbsenceInterval())
-			if over {
+			visible := time.Now()
+			if code := fault.CodeOf(err); unknown || code == "IncorrectModificationState" || code == "VolumeModificationRateExceeded" {
+				visible = asked.Add(2 * d.api.AbsenceInterval())
+			}
+			if over, err := d.refused(ctx, v.ID, want, err, visible); over {
 				return err
 			}
 			unknown = true
@@ -189,21 +192,24 @@ func (d *Disks) modify(ctx context.Context, v ec2.Volume, want ec2.Change) error
 	}
 }
 
-// refused finds out what a refusal means: perhaps an earlier call of the same change was accepted. over is false where
-// that cannot be told yet; past says that EC2 may still show the time before.
-func (d *Disks) refused(ctx context.Context, id string, want ec2.Change, refusal error, past bool) (over bool, err error) {
-	done, under, err := d.underWay(ctx, id, want)
-	switch {
-	case err != nil && !fault.Is(err, fault.Denied):
-		return false, nil
-	case err == nil && done:
-		return true, nil
-	case err == nil && under:
-		return true, d.awaitModified(ctx, id, want)
-	case past:
-		return false, nil
+// refused finds out what a refusal means: perhaps an earlier call of the same change was accepted, of this process or of
+// one that died. Until visible EC2 may still show the time before. over is false where it cannot be told.
+func (d *Disks) refused(ctx context.Context, id string, want ec2.Change, refusal error, visible time.Time) (over bool, err error) {
+	for {
+		done, under, err := d.underWay(ctx, id, want)
+		switch {
+		case err != nil && !fault.Is(err, fault.Denied):
+			return false, nil
+		case err == nil && done:
+			return true, nil
+		case err == nil && under:
+			return true, d.awaitModified(ctx, id, want)
+		case time.Now().After(visible):
+			return true, &fault.Error{Op: opChangeDisk, Subject: id, Kind: fault.Unsupported, Message: "EC2 refused, and nothing was changed", Err: refusal}
+		case batch.Pause(ctx, 500*time.Millisecond) != nil:
+			return false, nil //nolint:nilerr // the call is over, and its caller says so
+		}
 	}
-	return true, &fault.Error{Op: opChangeDisk, Subject: id, Kind: fault.Unsupported, Message: "EC2 refused, and nothing was changed", Err: refusal}
 }
 
 // underWay looks whether the change was made by an earlier call, or is being made.

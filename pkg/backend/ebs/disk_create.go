@@ -125,6 +125,9 @@ func (d *Disks) namedDisk(ctx context.Context, name string, spec ec2.VolumeSpec)
 	if len(list) == 0 {
 		return ec2.Volume{}, false, nil
 	}
+	if list, err = d.stillThere(ctx, name, list); err != nil || len(list) == 0 {
+		return ec2.Volume{}, false, err
+	}
 	v, err := d.available(ctx, opCreateDisk, list[0])
 	if err == nil && (len(list) > 1 || v.SizeGiB != spec.SizeGiB || v.Zone != spec.Zone || v.Type != spec.Type) {
 		err = fault.New(fault.Conflict, opCreateDisk, name, "disk %s has this name already, with %d GiB of %s in zone %s; delete it, or choose another name", v.ID, v.SizeGiB, v.Type, v.Zone)
@@ -133,6 +136,23 @@ func (d *Disks) namedDisk(ctx context.Context, name string, spec ec2.VolumeSpec)
 		err = d.confirm(ctx, opCreateDisk, v.ID)
 	}
 	return v, err == nil, err
+}
+
+// stillThere leaves out what another process deleted a moment ago, and EC2 still showed.
+func (d *Disks) stillThere(ctx context.Context, name string, list []ec2.Volume) (left []ec2.Volume, err error) {
+	if batch.Pause(ctx, d.api.AbsenceInterval()) != nil {
+		return nil, notVisibleYet(opCreateDisk, name)
+	}
+	for _, v := range list {
+		now, err := d.read(ctx, opCreateDisk, v.ID)
+		switch {
+		case err == nil:
+			left = append(left, now)
+		case !fault.Is(err, fault.NotFound):
+			return nil, err
+		}
+	}
+	return left, nil
 }
 
 // makeDisk asks again, with the same token, while answers are lost. A volume that is returned beside an error exists.
