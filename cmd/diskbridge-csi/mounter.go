@@ -46,6 +46,7 @@ type mounterSettings struct {
 	objects                    objectmount.Config
 	program, path              string // that mounts buckets
 	region, profilesFile       string
+	drain                      time.Duration
 	profiles                   map[string]config.S3Profile
 }
 
@@ -99,6 +100,7 @@ func (m *mounterSettings) objectFlags(fs *flag.FlagSet) {
 	fs.Int64Var(&m.objects.Reserve, "cache-keep-free", 1024, "keep so many `MiB` of that file system free")
 	fs.Int64Var(&m.objects.Memory, "mount-memory", 512, "most memory of each such program in `MiB`, by a control group of its own where that can be made (0: no limit)")
 	fs.DurationVar(&m.objects.Patience, "patience", 10*time.Minute, "how long the program may answer nothing, and take to upload what was written before an unmount; then it is ended, and what it had not uploaded is lost")
+	fs.DurationVar(&m.drain, "drain", 0, "when asked to end, wait so long until no file of a bucket is open for writing: for containers, where the mounting programs end with this one (0: they go on)")
 	fs.StringVar(&m.program, "object-program", volume.S3FS, "mount buckets with `s3fs`, or with rclone, which uploads later")
 	fs.StringVar(&m.path, "object-program-path", "", "that program is at `PATH` (default: where its package puts it)")
 	fs.StringVar(&m.profilesFile, "s3-profiles", "", "YAML `FILE` with the endpoint profiles of S3 servers other than AWS's")
@@ -132,6 +134,11 @@ func (m *mounterSettings) serve(ctx context.Context) (err error) {
 	}
 	defer func() {
 		objects.Close()
+		if m.drain > 0 {
+			wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.drain)
+			defer cancel()
+			objects.Settle(wait)
+		}
 		err = errors.Join(err, ways.closeAll())
 	}()
 	klog.FromContext(ctx).Info("Serving", "mode", "mounter", "socket", m.socket, "tunnels", tunnels.Len(), "buckets", objects.Len(), "version", version.String())

@@ -119,3 +119,9 @@ func Ask(point string) error {
 	var st unix.Statfs_t
 	return os.NewSyscallError("statfs", unix.Statfs(point, &st))
 }
+
+// Freeze makes the file system that is mounted at a point read-only for all who see it; EBUSY while somebody has a file of it
+// open for writing.
+func Freeze(point string) error {
+	return unix.Mount("", point, "", unix.MS_REMOUNT|unix.MS_RDONLY, "")
+}

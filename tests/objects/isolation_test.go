@@ -198,3 +198,44 @@ func TestWaysToUse(t *testing.T) {
 	})
 	must(t, w.delete(ctx, b))
 }
+
+// TestMounterDrains asks a mounter to end, as a container's is, while a file is open for writing: it waits until that is uploaded.
+func TestMounterDrains(t *testing.T) {
+	w, ctx := newWorld(t, "--drain=30s"), t.Context()
+	b := w.create(ctx, "drains", nil)
+	must(t, w.stage(ctx, b))
+	must(t, w.publish(ctx, b))
+	f, err := os.Create(filepath.Join(b.target, "file"))
+	must(t, err)
+	_, err = f.WriteString("text")
+	must(t, err)
+	must(t, syscall.Kill(w.mounter.PID(), syscall.SIGTERM))
+	select {
+	case <-w.mounter.Done():
+		t.Error("it ended with a file open for writing")
+	case <-time.After(time.Second):
+	}
+	must(t, f.Close())
+	select {
+	case <-w.mounter.Done():
+	case <-time.After(20 * time.Second):
+		t.Fatal("it does not end")
+	}
+	var fs syscall.Statfs_t
+	if must(t, syscall.Statfs(b.target, &fs)); fs.Flags&syscall.MS_RDONLY == 0 {
+		t.Error("a write would be lost now")
+	}
+	must(t, syscall.Kill(programs(t, w.dir)[b.staging], syscall.SIGKILL)) // as the container's end does
+	w.startMounter()
+	harness.Eventually(t, "the bucket is there again", func(context.Context) error {
+		got, err := os.ReadFile(filepath.Join(b.target, "file"))
+		if err == nil && string(got) != "text" {
+			t.Errorf("it holds %q", got)
+		}
+		return err
+	})
+	must(t, os.WriteFile(filepath.Join(b.target, "late"), nil, 0o600))
+	must(t, w.unpublish(ctx, b))
+	must(t, w.unstage(ctx, b))
+	must(t, w.delete(ctx, b))
+}
