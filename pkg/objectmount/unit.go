@@ -314,10 +314,20 @@ func (u *unit) publish(path string, readOnly, only bool) error {
 	return u.published(t)
 }
 
-// bind makes a target show the mount, above an empty tmpfs. It must be there.
+// maxLayers bounds the lost mounts that lie below the one that is seen.
+const maxLayers = 20
+
+// bind makes a target show the mount, above an empty tmpfs. It must be there. Lost mounts stay below: a container that takes
+// mounts from the host has those, and sees only what comes above them.
 func (u *unit) bind(t target) error {
-	if _, err := u.shield(t.Path); err != nil {
+	layers, err := mount.Layers(t.Path)
+	if err != nil {
 		return err
+	}
+	if n := len(layers); n == 0 || n > maxLayers || !u.m.ours(layers[n-1], u.handle) {
+		if _, err := u.shield(t.Path); err != nil {
+			return err
+		}
 	}
 	return mount.Bind(u.Staging, t.Path, t.ReadOnly)
 }

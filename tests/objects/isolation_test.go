@@ -1,10 +1,12 @@
 package objects
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -235,6 +237,49 @@ func TestMounterDrains(t *testing.T) {
 		return err
 	})
 	must(t, os.WriteFile(filepath.Join(b.target, "late"), nil, 0o600))
+	must(t, w.unpublish(ctx, b))
+	must(t, w.unstage(ctx, b))
+	must(t, w.delete(ctx, b))
+}
+
+// TestContainerSeesItAgain kills s3fs under a container that takes mounts from the host (mountPropagation: HostToContainer).
+func TestContainerSeesItAgain(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	b := w.create(ctx, "container", nil)
+	pods := filepath.Join(w.dir, "pods") // whose mounts are seen elsewhere, as those below kubelet's folder
+	must(t, os.Mkdir(pods, 0o755))
+	must(t, syscall.Mount(pods, pods, "", syscall.MS_BIND, ""))
+	t.Cleanup(func() { _ = syscall.Unmount(pods, syscall.MNT_DETACH) }) // whatever became of the test
+	must(t, syscall.Mount("", pods, "", syscall.MS_SHARED, ""))
+	b.target = filepath.Join(pods, "target")
+	must(t, w.stage(ctx, b))
+	must(t, w.publish(ctx, b))
+	must(t, os.WriteFile(filepath.Join(b.target, "file"), []byte("text"), 0o600))
+	container := exec.CommandContext(ctx, "unshare", "--mount", "--propagation=slave", "sh", "-ec",
+		`mkdir "$0"; mount --rbind "$1" "$0"; mount --make-rslave "$0"; cat "$0/file"; echo; while read -r _; do cat "$0/file" 2>/dev/null || printf lost; echo; done`,
+		filepath.Join(w.dir, "inside"), b.target)
+	stdin, err := container.StdinPipe()
+	must(t, err)
+	stdout, err := container.StdoutPipe()
+	must(t, err)
+	must(t, container.Start())
+	t.Cleanup(func() { _ = stdin.Close(); _ = container.Wait() }) // it ends with its input
+	said := bufio.NewScanner(stdout)
+	if !said.Scan() || said.Text() != "text" {
+		t.Fatalf("the container reads %q", said.Text())
+	}
+	must(t, syscall.Kill(programs(t, w.dir)[b.staging], syscall.SIGKILL))
+	harness.Eventually(t, "the container sees the bucket again", func(context.Context) error {
+		if _, err := stdin.Write([]byte("again\n")); err != nil {
+			return err
+		}
+		if !said.Scan() || said.Text() != "text" {
+			return fmt.Errorf("it reads %q", said.Text())
+		}
+		return nil
+	})
+	must(t, stdin.Close())
+	must(t, container.Wait())
 	must(t, w.unpublish(ctx, b))
 	must(t, w.unstage(ctx, b))
 	must(t, w.delete(ctx, b))
