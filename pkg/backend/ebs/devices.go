@@ -2,14 +2,15 @@ package ebs
 
 import (
 	"sync"
+	"time"
 
 	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
 )
 
 // deviceNames hands out device names per instance. It remembers names that are
-// being asked for and names that EC2 called taken although DescribeInstances does
-// not show them (devices of the AMI). It only saves failed calls: EC2 itself
-// refuses a name that is in use.
+// being asked for or were lately, and names that EC2 called taken although
+// DescribeInstances does not show them (devices of the AMI). It only saves failed
+// calls: EC2 itself refuses a name that is in use.
 type deviceNames struct {
 	mu        sync.Mutex
 	instances map[string]*instanceNames
@@ -17,6 +18,7 @@ type deviceNames struct {
 
 type instanceNames struct {
 	inFlight map[string]bool
+	released map[string]time.Time // when one was last asked for
 	taken    map[string]bool
 }
 
@@ -38,14 +40,15 @@ var candidates = func() (names []string) {
 	return names
 }()
 
-// reserve returns a free name on an instance and a function that gives it back.
+// reserve returns a free name on an instance and a function that gives it back. asOf is
+// when the instance was read, or before: what was attached since then it does not show.
 // ok is false where every name is in use.
-func (d *deviceNames) reserve(instance ec2.Instance) (name string, release func(), ok bool) {
+func (d *deviceNames) reserve(instance ec2.Instance, asOf time.Time) (name string, release func(), ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	state := d.instances[instance.ID]
 	if state == nil {
-		state = &instanceNames{inFlight: map[string]bool{}, taken: map[string]bool{}}
+		state = &instanceNames{inFlight: map[string]bool{}, released: map[string]time.Time{}, taken: map[string]bool{}}
 		d.instances[instance.ID] = state
 	}
 	used := map[string]bool{}
@@ -53,7 +56,7 @@ func (d *deviceNames) reserve(instance ec2.Instance) (name string, release func(
 		used[a.Device] = true
 	}
 	for _, name := range candidates {
-		if !used[name] && !state.inFlight[name] && !state.taken[name] {
+		if !used[name] && !state.inFlight[name] && !state.taken[name] && !state.released[name].After(asOf) {
 			state.inFlight[name] = true
 			return name, func() { d.release(state, name) }, true
 		}
@@ -65,6 +68,7 @@ func (d *deviceNames) release(state *instanceNames, name string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(state.inFlight, name)
+	state.released[name] = time.Now()
 }
 
 // markTaken notes that EC2 called a name taken.
@@ -82,6 +86,7 @@ func (d *deviceNames) forgetTaken(instance string) {
 	defer d.mu.Unlock()
 	if state := d.instances[instance]; state != nil {
 		clear(state.taken)
+		clear(state.released)
 	}
 }
 

@@ -21,6 +21,7 @@ func (b *Backend) Publish(ctx context.Context, req volume.PublishRequest) (map[s
 	if err := b.Supports(req.Capability); err != nil {
 		return nil, err
 	}
+	asOf := time.Now()
 	v, inst, err := b.both(ctx, req.Handle, req.Node)
 	if err != nil {
 		return nil, err
@@ -59,7 +60,7 @@ func (b *Backend) Publish(ctx context.Context, req volume.PublishRequest) (map[s
 			return nil, err
 		}
 	}
-	return b.attach(ctx, v, inst)
+	return b.attach(ctx, v, inst, asOf)
 }
 
 // awaitInitialized waits until EC2 has copied all data from the snapshot.
@@ -153,10 +154,10 @@ func heldElsewhere(v ec2.Volume, instance string) error {
 	}
 }
 
-// attach asks EC2 under one device name after the other until one is free.
-func (b *Backend) attach(ctx context.Context, v ec2.Volume, inst ec2.Instance) (map[string]string, error) {
+// attach asks EC2 under one device name after the other until one is free. asOf is when the instance was read.
+func (b *Backend) attach(ctx context.Context, v ec2.Volume, inst ec2.Instance, asOf time.Time) (map[string]string, error) {
 	for again := true; ; {
-		device, release, ok := b.devices.reserve(inst)
+		device, release, ok := b.devices.reserve(inst, asOf)
 		if !ok && again {
 			b.devices.forgetTaken(inst.ID)
 			again = false
