@@ -24,8 +24,9 @@ func (u *unit) takeOver() {
 	if last != nil {
 		u.Process, _ = adopt(last.ID, last.Started)
 	}
+	runs := u.Process != nil
 	u.m.work.Go(func() {
-		if u.Process != nil && !u.reopen() {
+		if runs && !u.reopen() {
 			return
 		}
 		u.keep()
@@ -104,7 +105,7 @@ func (u *unit) attend(ctx context.Context) bool {
 		if u.take(ctx) != nil {
 			return false
 		}
-		p, ending, staging := u.Process, u.Ending, u.Staging
+		p, ending, staging, device := u.Process, u.Ending, u.Staging, u.Device
 		u.release()
 		if p == nil {
 			return true
@@ -125,17 +126,17 @@ func (u *unit) attend(ctx context.Context) bool {
 		}
 		switch {
 		case !ending.IsZero() && time.Since(ending) > u.m.Patience:
-			u.give(ctx, p, "what was written does not arrive")
+			u.give(ctx, p, device, "what was written does not arrive")
 		case ending.IsZero() && time.Since(answered) > u.m.Patience:
-			u.give(ctx, p, "it answers nothing")
+			u.give(ctx, p, device, "it answers nothing")
 		}
 	}
 }
 
 // give ends a program that is given up.
-func (u *unit) give(ctx context.Context, p *process, why string) {
+func (u *unit) give(ctx context.Context, p *process, device, why string) {
 	klog.FromContext(ctx).Info("The program of a mount is ended; what it had not uploaded is lost", "reason", why, "for", u.m.Patience.String())
-	abort(u.Device)
+	abort(device)
 	if err := p.kill(); err != nil {
 		klog.FromContext(ctx).Error(err, "It is tried again")
 	}

@@ -5,10 +5,12 @@ package objects
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 
@@ -160,4 +162,43 @@ func live(t *testing.T, w *world, b *bucket) {
 	if left, err := filepath.Glob(filepath.Join(w.dir, "m", "objects", "*")); err != nil || len(left) > 0 {
 		t.Errorf("the mounter still notes %v (%v)", left, err)
 	}
+}
+
+// TestCost mounts some buckets and looks what each takes: of time beside s3fs's own, and of the mounter's memory.
+func TestCost(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	const n, most = 10, 1 << 10 // KiB
+	var buckets []*bucket
+	for i := range n + 1 {
+		buckets = append(buckets, w.create(ctx, fmt.Sprintf("cost-%d", i), nil))
+	}
+	must(t, w.stage(ctx, buckets[n])) // what the first one takes is not of each
+	before, start := resident(t, w.mounter.PID()), time.Now()
+	for _, b := range buckets[:n] {
+		must(t, w.stage(ctx, b))
+	}
+	took, grown := time.Since(start)/n, (resident(t, w.mounter.PID())-before)/n
+	t.Logf("%s and %d KiB for each mount", took, grown)
+	if grown > most {
+		t.Errorf("the mounter grows by %d KiB for each mount, more than %d", grown, most)
+	}
+	for _, b := range buckets {
+		must(t, w.unstage(ctx, b))
+		must(t, w.delete(ctx, b))
+	}
+}
+
+// resident is the memory of a process, in KiB.
+func resident(t *testing.T, pid int) int {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	must(t, err)
+	for line := range strings.Lines(string(text)) {
+		var kib int
+		if _, err := fmt.Sscanf(line, "VmRSS: %d kB", &kib); err == nil {
+			return kib
+		}
+	}
+	t.Fatal("no VmRSS")
+	return 0
 }
