@@ -25,7 +25,7 @@ func (p *plugin) watchLosses(ctx context.Context, kind backend.Kind) {
 				continue
 			}
 			err := p.cluster.WarnUsers(ctx, kind.Driver, p.settings.NodeName, target, lostMount,
-				"the program that mounts "+l.Handle+" ended and was started again; running containers do not see the volume any more, except with mountPropagation HostToContainer: restart the pod")
+				"the program that mounts "+l.Handle+" ended and was started again; containers that were running do not see the volume any more: restart the pod (with mountPropagation HostToContainer they see it)")
 			if err != nil && !fault.Is(err, fault.NotFound) {
 				log.Info("Event not written", "volume", l.Handle, "reason", err.Error())
 			}
