@@ -51,18 +51,9 @@ func TestBucket(t *testing.T) {
 	}
 
 	victim := pods[0]
-	pid := s.process(victim.node, "s3fs")
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-		s.Fatal(err)
-	}
-	s.eventually("s3fs runs again", func(context.Context) error {
-		if again := s.process(victim.node, "s3fs"); again == pid {
-			return errors.New("it has not ended yet")
-		}
-		return nil
-	})
+	s.killBucket(victim.node)
 	for _, object := range []string{victim.name, "bucket"} {
-		s.event(object, "the program that mounts s3://my-company-", "ended and was started again", "do not see the volume any more: restart the pod")
+		s.event(object, "the program that mounts s3://my-company-", "ended and was started again", "restart the pod")
 	}
 	s.event(victim.name, "Liveness probe failed")
 	s.eventually("kubelet restarts the container", func(context.Context) error {
@@ -76,6 +67,36 @@ func TestBucket(t *testing.T) {
 		s.Errorf("the pod on the other node was restarted %d times", n)
 	}
 	s.kubectl("delete", "-f", here.Paths.Root+"/manifests/pod-s3.yaml")
+}
+
+// TestBucket_SeenAgain has a container that takes mounts from the host, and needs no restart when its s3fs is killed.
+func TestBucket_SeenAgain(t *testing.T) {
+	s := tell(t)
+	s.apply(s.manifest("storageclass-s3.yaml"))
+	s.apply(strings.NewReplacer("mountPath: /bucket }", "mountPath: /bucket, mountPropagation: HostToContainer }", "replicas: 2", "replicas: 1").Replace(s.manifest("pod-s3.yaml")))
+	pods := s.pods("app=uploaders", 1)
+	s.running(pods[0].name)
+	s.killBucket(pods[0].node)
+	s.writesOn(pods)
+	if n := s.restarts(pods[0].name); n > 0 {
+		s.Errorf("the container was restarted %d times", n)
+	}
+	s.kubectl("delete", "deployment,pvc", "--all")
+}
+
+// killBucket kills the node's s3fs, and waits until there is another.
+func (s *story) killBucket(node string) {
+	s.Helper()
+	pid := s.process(node, "s3fs")
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		s.Fatal(err)
+	}
+	s.eventually("s3fs runs again", func(context.Context) error {
+		if again := s.process(node, "s3fs"); again == pid {
+			return errors.New("it has not ended yet")
+		}
+		return nil
+	})
 }
 
 // restarts is how often the pod's container was restarted.
