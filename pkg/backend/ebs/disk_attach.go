@@ -135,7 +135,11 @@ func (d *Disks) tryName(ctx context.Context, v ec2.Volume, inst ec2.Instance, na
 		case code == "InvalidParameterValue" && strings.Contains(err.Error(), "already in use"):
 			return "", true, nil
 		case code == "VolumeInUse": // by us, in a call whose answer was lost, or by somebody who was faster
-			if v, err = d.awaitFree(ctx, opAttachDisk, v, inst.ID); err != nil {
+			now, err := d.volume(ctx, opAttachDisk, v.ID) // EC2 may not have shown it before
+			if err == nil {
+				v, err = d.awaitFree(ctx, opAttachDisk, now, inst.ID)
+			}
+			if err != nil {
 				return "", false, err
 			}
 			if _, here := v.On(inst.ID); here {

@@ -1,6 +1,7 @@
 package ebs_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -110,7 +111,7 @@ func TestDisks_SnapshotWait(t *testing.T) {
 	}
 }
 
-// TestDisks_WhatAnotherProcessDid a moment ago EC2 may not show yet, neither a deletion nor a modification.
+// TestDisks_WhatAnotherProcessDid a moment ago EC2 may not show yet: a deletion, a modification, an attachment.
 func TestDisks_WhatAnotherProcessDid(t *testing.T) {
 	t.Parallel()
 	for seed := range int64(6) {
@@ -134,6 +135,14 @@ func TestDisks_WhatAnotherProcessDid(t *testing.T) {
 			}
 			if err := c.disks().ChangeDisk(t.Context(), second, volume.DiskChange{Bytes: 2 * volume.GiB}); err != nil || c.disk(t, second).gib != 2 {
 				t.Errorf("%v; it has %d GiB", err, c.disk(t, second).gib)
+			}
+			if err := c.client().AttachVolume(t.Context(), second, c.node(0), "/dev/sdf"); err != nil { // and that one, too
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			if _, err := c.disks().AttachDisk(ctx, second, c.node(0)); err != nil || c.disk(t, second).on != c.node(0) {
+				t.Errorf("%v; it is on %q", err, c.disk(t, second).on)
 			}
 		})
 	}
