@@ -9,6 +9,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // groups gives each program a control group of its own below the mounter's, so that one that runs out of memory takes no other
@@ -83,10 +86,19 @@ func (g *groups) put(id string, pid int) error {
 	return write(filepath.Join(g.dir(id), "cgroup.procs"), strconv.Itoa(pid))
 }
 
-// drop removes a group; one that is still in use stays, and is used again by the next mount of that name.
+// drop removes a group. A program that an earlier mounter started is in it until somebody else has taken note of its end, so
+// that this is tried for a moment; a group that stays is used again by the next mount of that name.
 func (g *groups) drop(id string) {
-	if g != nil {
-		_ = os.Remove(g.dir(id))
+	if g == nil {
+		return
+	}
+	again := time.NewTicker(25 * time.Millisecond)
+	defer again.Stop()
+	for range 20 {
+		if err := os.Remove(g.dir(id)); !errors.Is(err, unix.EBUSY) {
+			return
+		}
+		<-again.C
 	}
 }
 

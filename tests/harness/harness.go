@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -255,6 +256,18 @@ func own(tb testing.TB, p *sandbox.Process, stop func(context.Context) error) {
 	})
 }
 
+// killBelow kills every s3fs whose password file is below dir, which a mounter leaves running.
+func killBelow(dir string) {
+	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline") // the pattern is constant
+	for _, file := range lines {
+		text, _ := os.ReadFile(file) // it may just have ended
+		pid, err := strconv.Atoi(strings.Split(file, "/")[2])
+		if err == nil && strings.Contains(string(text), "\x00passwd_file="+dir+"/") {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
+	}
+}
+
 // Mounter starts a mounter whose socket, notes and cache are in dir/name, and stops it when the test ends. What it mounted
 // stays mounted, as an operator wants it.
 func Mounter(tb testing.TB, dir, name string, env []string, args ...string) (p *sandbox.Process, socket string) {
@@ -270,6 +283,7 @@ func Mounter(tb testing.TB, dir, name string, env []string, args ...string) (p *
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {
+		killBelow(dir) // what a test that failed left mounted
 		// Its notes are on a tmpfs that waits for the next mounter.
 		if err := unix.Unmount(filepath.Join(at, "objects"), 0); err != nil && !errors.Is(err, unix.EINVAL) {
 			tb.Error(err)
