@@ -71,6 +71,7 @@ soak: go-version $(VERSITYGW) ## kill, replay and walk at random for some minute
 	@.ci/install test
 	@$(MAKE) --no-print-directory build
 	@DISKBRIDGE_BIN=$(BIN) DISKBRIDGE_SOAK=1 $(TEST) -count=1 -timeout=15m ./tests/replay ./tests/walk
+	@DISKBRIDGE_BIN=$(BIN) DISKBRIDGE_SOAK=1 $(TEST) -count=1 -timeout=15m -parallel=6 -run=TestReplay ./tests/bosh
 
 # Kubernetes, its images and the programs that run it, from a module of their own.
 E2E := cd tests/e2e && CGO_ENABLED=0 $(GO)

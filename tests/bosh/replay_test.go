@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -23,10 +24,26 @@ type replayed struct {
 	done func(s *site, arguments []any, a answer) error
 }
 
+// soakVariable selects the run in which EC2 shows the past for a while; `make soak` sets it.
+const soakVariable = "DISKBRIDGE_SOAK"
+
+// replaySite is strongly consistent, or in the soak as EC2 is, four times as fast.
+func replaySite(t *testing.T) *site {
+	t.Helper()
+	if os.Getenv(soakVariable) == "" {
+		return newSite(t, "--devices=none")
+	}
+	t.Parallel() // it mostly waits
+	s := newSite(t, "--devices=none", "--profile=realistic")
+	s.must(harness.Speed(t.Context(), s.emulator, 4))
+	s.configure(map[string]any{"absence_interval_ms": 750}) // 3 s of the emulator's time
+	return s
+}
+
 func TestReplay_EveryMethod(t *testing.T) {
 	for _, r := range replays() {
 		t.Run(r.name, func(t *testing.T) {
-			s := newSite(t, "--devices=none")
+			s := replaySite(t)
 			arguments := r.prepare(s)
 			before := s.calls()
 			if err := r.done(s, arguments, s.call(t.Context(), r.method, arguments...)); err != nil {
