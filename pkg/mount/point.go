@@ -120,6 +120,11 @@ func Ask(point string) error {
 	return os.NewSyscallError("statfs", unix.Statfs(point, &st))
 }
 
+// Thaw undoes Freeze.
+func Thaw(point string) error {
+	return os.NewSyscallError("remount", unix.Mount("", point, "", unix.MS_REMOUNT, ""))
+}
+
 // Freeze makes the file system that is mounted at a point read-only for all who see it; EBUSY while somebody has a file of it
 // open for writing.
 func Freeze(point string) error {

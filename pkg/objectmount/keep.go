@@ -13,6 +13,8 @@ const (
 	firstPause = 500 * time.Millisecond // before a program is started anew that ended soon after its start
 	lastPause  = time.Minute
 	calm       = 10 * time.Minute // a program that ran so long ended by chance
+	// linger is how long a program may take to end by itself that has nothing left to upload.
+	linger = 5 * time.Second
 	// reopenLimit is how long s3fs tries again what fails.
 	reopenLimit = 20 * time.Second
 )
@@ -97,7 +99,7 @@ func rest(ctx context.Context, pause time.Duration) bool {
 
 // attend returns true when the program has ended, and ends it if it hangs; false if ctx has ended.
 func (u *unit) attend(ctx context.Context) bool {
-	look := time.NewTicker(u.m.Patience / 8)
+	look := time.NewTicker(min(u.m.Patience/8, linger))
 	defer look.Stop()
 	idle := make(chan struct{}, 1)
 	idle <- struct{}{}
@@ -106,6 +108,7 @@ func (u *unit) attend(ctx context.Context) bool {
 			return false
 		}
 		p, ending, staging, device := u.Process, u.Ending, u.Staging, u.Device
+		settled := u.Settled
 		u.release()
 		if p == nil {
 			return true
@@ -125,6 +128,10 @@ func (u *unit) attend(ctx context.Context) bool {
 		default:
 		}
 		switch {
+		case settled && time.Since(ending) > linger:
+			if err := p.kill(); err != nil {
+				klog.FromContext(ctx).Error(err, "A program that has nothing left to do does not end")
+			}
 		case !ending.IsZero() && time.Since(ending) > u.m.Patience:
 			u.give(ctx, p, device, "what was written does not arrive")
 		case ending.IsZero() && time.Since(answered) > u.m.Patience:

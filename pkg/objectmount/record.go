@@ -7,10 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/diskbridge/diskbridge/pkg/fault"
 	"github.com/diskbridge/diskbridge/pkg/mount"
 	"github.com/diskbridge/diskbridge/pkg/volume"
 )
@@ -23,8 +25,9 @@ type record struct {
 	Credentials *volume.ObjectCredentials `json:"credentials,omitempty"` // of a secret
 	Access      *Access                   `json:"access,omitempty"`
 	Process     *process                  `json:"process,omitempty"`
-	Device      string                    `json:"device,omitempty"` // of the mount, "major:minor"
-	Ending      time.Time                 `json:"ending,omitzero"`  // when it was unmounted; the program may still be writing
+	Device      string                    `json:"device,omitempty"`  // of the mount, "major:minor"
+	Ending      time.Time                 `json:"ending,omitzero"`   // when it was unmounted; the program may still be writing
+	Settled     bool                      `json:"settled,omitempty"` // no file was open for writing then
 }
 
 // target is where a mount is published.
@@ -83,4 +86,22 @@ func readRecord(dir string) (*record, error) {
 		return nil, fmt.Errorf("%s is damaged (%w); remove its folder, and stage the volume again", path, err)
 	}
 	return r, nil
+}
+
+// same proves that a volume is asked for in the way it is mounted.
+func (u *unit) same(plan volume.ObjectPlan) error {
+	is, want := u.Plan, plan
+	is.OneTarget, want.OneTarget = false, false
+	switch {
+	case !u.Ending.IsZero():
+		return fault.New(fault.Pending, "check mount", u.Staging, "it is being unmounted; try again")
+	case is.GID != want.GID:
+		return fault.New(fault.Conflict, "check mount", u.Staging, "the volume is mounted on this node for group %d and not for %d: a bucket's files have one group on a node; "+
+			"give its pods the same fsGroup, or the volume a gid", is.GID, want.GID)
+	case is.ReadOnly != want.ReadOnly:
+		return fault.New(fault.Conflict, "check mount", u.Staging, "the volume is mounted there, but read-only is %t and not %t; unstage it first", is.ReadOnly, want.ReadOnly)
+	case !reflect.DeepEqual(is, want):
+		return fault.New(fault.Conflict, "check mount", u.Staging, "the volume is mounted there with other options; unstage it first")
+	}
+	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"time"
 
@@ -197,24 +196,6 @@ func (u *unit) discard() error {
 	return err
 }
 
-// same proves that a volume is asked for in the way it is mounted.
-func (u *unit) same(plan volume.ObjectPlan) error {
-	is, want := u.Plan, plan
-	is.OneTarget, want.OneTarget = false, false
-	switch {
-	case !u.Ending.IsZero():
-		return fault.New(fault.Pending, "check mount", u.Staging, "it is being unmounted; try again")
-	case is.GID != want.GID:
-		return fault.New(fault.Conflict, "check mount", u.Staging, "the volume is mounted on this node for group %d and not for %d: a bucket's files have one group on a node; "+
-			"give its pods the same fsGroup, or the volume a gid", is.GID, want.GID)
-	case is.ReadOnly != want.ReadOnly:
-		return fault.New(fault.Conflict, "check mount", u.Staging, "the volume is mounted there, but read-only is %t and not %t; unstage it first", is.ReadOnly, want.ReadOnly)
-	case !reflect.DeepEqual(is, want):
-		return fault.New(fault.Conflict, "check mount", u.Staging, "the volume is mounted there with other options; unstage it first")
-	}
-	return nil
-}
-
 // sound makes sure that the bucket is mounted, now.
 func (u *unit) sound(ctx context.Context) error {
 	if u.Process != nil && u.Process.alive() {
@@ -240,12 +221,19 @@ func (u *unit) unmount() error {
 			return fault.New(fault.InUse, "unmount", u.Staging, "the volume is still published at %s; unpublish it there first", t.Path)
 		}
 	}
+	// Once no file is open for writing nothing is left to upload, whoever else still has the mount: a namespace that was
+	// copied from the host's may have it for long.
+	first := u.Ending.IsZero()
+	settled := first && mount.Freeze(u.Staging) == nil
 	if err := u.m.clear(u.handle, u.Staging); err != nil {
+		if settled && !u.Plan.ReadOnly {
+			err = errors.Join(err, mount.Thaw(u.Staging))
+		}
 		return err
 	}
 	u.Targets = nil
-	if u.Ending.IsZero() {
-		u.Ending = time.Now()
+	if first {
+		u.Ending, u.Settled = time.Now(), settled
 	}
 	if u.Process == nil || !u.Process.alive() { // keep waits for its next try
 		return u.finish()

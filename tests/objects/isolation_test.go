@@ -284,3 +284,28 @@ func TestContainerSeesItAgain(t *testing.T) {
 	must(t, w.unstage(ctx, b))
 	must(t, w.delete(ctx, b))
 }
+
+// TestUnstageBesideACopiedNamespace unmounts a bucket that another mount namespace has as well: with nothing left to upload,
+// nobody waits for that.
+func TestUnstageBesideACopiedNamespace(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	b := w.create(ctx, "copied", nil)
+	must(t, w.stage(ctx, b))
+	must(t, w.publish(ctx, b))
+	must(t, os.WriteFile(filepath.Join(b.target, "file"), []byte("text"), 0o600))
+	copied := exec.CommandContext(ctx, "unshare", "--mount", "--propagation=private", "sh", "-c", "echo; read -r _")
+	stdin, err := copied.StdinPipe()
+	must(t, err)
+	stdout, err := copied.StdoutPipe()
+	must(t, err)
+	must(t, copied.Start())
+	t.Cleanup(func() { _ = stdin.Close(); _ = copied.Wait() }) // it ends with its input
+	if _, err := stdout.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	must(t, w.unpublish(ctx, b))
+	soon, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	must(t, w.unstage(soon, b))
+	must(t, w.delete(ctx, b))
+}
