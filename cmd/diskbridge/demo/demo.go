@@ -56,21 +56,17 @@ func Run(ctx context.Context, o Options) error {
 	return err
 }
 
-// play is the whole story.
+// play is the whole story. It ends with disks, which end in BOSH.
 func (s *scene) play(ctx context.Context) error {
 	start := time.Now()
-	if s.options.Only == "" || s.options.Only == "ebs" {
-		if err := s.disksHere(ctx); err != nil {
-			return err
+	for _, part := range []struct {
+		name string
+		play func(context.Context) error
+	}{{"efs", s.elsewhere}, {"s3", s.buckets}, {"ebs", s.disksHere}} {
+		if s.options.Only != "" && s.options.Only != part.name {
+			continue
 		}
-	}
-	if s.options.Only == "" || s.options.Only == "efs" {
-		if err := s.elsewhere(ctx); err != nil {
-			return err
-		}
-	}
-	if s.options.Only == "" || s.options.Only == "s3" {
-		if err := s.buckets(ctx); err != nil {
+		if err := part.play(ctx); err != nil {
 			return err
 		}
 	}
