@@ -235,6 +235,21 @@ func TestRhythm_OneLongWaitDoesNotMakeTheNextOneLate(t *testing.T) {
 	})
 }
 
+// TestRhythm_TheLastOfManyDoNotSetThePace: of a thousand waits that begin together the longest end last.
+func TestRhythm_TheLastOfManyDoNotSetThePace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := batch.NewTempo().Rhythm(800 * time.Millisecond)
+		var wg sync.WaitGroup
+		for i := range 1000 {
+			wg.Go(func() { polls(t, r, 900*time.Millisecond+time.Duration(i)*time.Millisecond) })
+		}
+		wg.Wait()
+		if _, late := polls(t, r, 900*time.Millisecond); late > 130*time.Millisecond {
+			t.Errorf("the end of the next wait was seen %s late", late)
+		}
+	})
+}
+
 func TestTempo_AnInstantCloudIsAskedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fast, slow := batch.NewTempo(), batch.NewTempo()

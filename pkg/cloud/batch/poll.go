@@ -2,7 +2,6 @@ package batch
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
 )
@@ -59,20 +58,23 @@ func (t *Tempo) found(slow bool) {
 	t.slow = slow
 }
 
-// Rhythm times the questions of one kind of wait. It remembers how long the latest
-// waits took and first asks shortly before the shortest of them, so that few
-// questions are asked in vain and none late. It is safe for concurrent use.
+// Rhythm times the questions of one kind of wait. It remembers the shortest wait of the
+// last minutes and first asks shortly before that long, so that few questions are asked
+// in vain and none late. It is safe for concurrent use.
 type Rhythm struct {
 	tempo *Tempo
 
-	mu    sync.Mutex
-	usual time.Duration
-	took  []time.Duration // of the latest waits, oldest first
+	mu               sync.Mutex
+	usual            time.Duration
+	waits            int           // seen at all
+	earlier, current time.Duration // the shortest of two spans of time
+	began            time.Time     // the current one
 }
 
-// memory is how many waits a Rhythm remembers: what was unusually short is forgotten
-// after so many others.
-const memory = 32
+// memory is a span of time in which the shortest wait is remembered; it is forgotten
+// after two of them with longer ones. Not a number of waits: of many that begin at one
+// time the last that end are the longest.
+const memory = time.Minute
 
 // enough is how many waits say that a cloud is slower than usual: the next wait can be
 // shorter than the only one that was seen.
@@ -110,11 +112,11 @@ func (r *Rhythm) Poll(ctx context.Context, ask func(context.Context) (done bool,
 func (r *Rhythm) first() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.took) == 0 {
+	if r.waits == 0 {
 		return r.usual
 	}
-	first := max(0, slices.Min(r.took)-tick/2)
-	if len(r.took) < enough {
+	first := max(0, min(r.earlier, r.current)-tick/2)
+	if r.waits < enough {
 		return min(first, r.usual)
 	}
 	return first
@@ -128,10 +130,14 @@ func (r *Rhythm) learn(took time.Duration, early bool) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.took) == memory {
-		r.took = slices.Delete(r.took, 0, 1)
+	switch now := time.Now(); {
+	case r.waits == 0:
+		r.earlier, r.current, r.began = took, took, now
+	case now.Sub(r.began) > memory:
+		r.earlier, r.current, r.began = r.current, took, now
 	}
-	r.took = append(r.took, took)
+	r.current = min(r.current, took)
+	r.waits++
 }
 
 // Pause waits for d or for the end of ctx, whose error it then returns.
