@@ -50,8 +50,11 @@ func serve(ctx context.Context, s *config.Settings, inKubernetes bool) (err erro
 	if p.cluster, err = openKubernetes(s.Kubeconfig, inKubernetes); err != nil {
 		return err
 	}
-	if p.cluster != nil {
+	switch {
+	case p.cluster != nil:
 		p.events = kube.NewEvents(p.cluster)
+	case s.EvictLostMounts:
+		return errors.New("--evict-lost-mounts: there is no Kubernetes here; give --kubeconfig")
 	}
 	if s.OTLPEndpoint != "" {
 		handler, stop, err := observe.Tracing(ctx, s.OTLPEndpoint)

@@ -59,6 +59,7 @@ type Settings struct {
 	PathRoot          string
 	DefaultFSType     string
 	MounterSocket     string // empty: no encryption in transit
+	EvictLostMounts   bool
 
 	KubeletRegistrationDir string // empty: the node does not register itself
 	KubeletSocketDir       string // SocketDir as kubelet sees it
@@ -102,6 +103,7 @@ func (s *Settings) Flags(fs *flag.FlagSet, known backend.Registry) {
 		fs.StringVar(&s.SysfsRoot, "sysfs-root", "/sys", "where sysfs is mounted")
 		fs.StringVar(&s.PathRoot, "path-root", "", "staging and target paths must be inside `DIR` (empty: any absolute path)")
 		fs.StringVar(&s.MounterSocket, "mounter-socket", "", "Unix socket `PATH` of this machine's diskbridge-csi mounter, which EFS volumes with encryptInTransit need")
+		fs.BoolVar(&s.EvictLostMounts, "evict-lost-mounts", false, "evict pods whose bucket was lost and that cannot see it again, through Kubernetes' Eviction API")
 		fs.StringVar(&s.KubeletRegistrationDir, "kubelet-registration-dir", "", "register with the kubelet that looks for plugins in `DIR`, its plugins_registry (empty: off)")
 		fs.StringVar(&s.KubeletSocketDir, "kubelet-socket-dir", "", "what kubelet calls --socket-dir, where its own view is another (default: the same `DIR`)")
 		fs.StringVar(&s.DefaultFSType, "default-fstype", volume.Ext4, "file system where the volume names none: "+strings.Join(volume.FSTypes(), ", "))
@@ -229,6 +231,8 @@ func (s *Settings) checkNode() error {
 		return fmt.Errorf("--path-root: %q is not an absolute path", s.PathRoot)
 	case s.MounterSocket != "" && !filepath.IsAbs(s.MounterSocket):
 		return fmt.Errorf("--mounter-socket: %q is not an absolute path", s.MounterSocket)
+	case s.EvictLostMounts && (s.MounterSocket == "" || s.NodeName == ""):
+		return errors.New("--evict-lost-mounts: it needs --mounter-socket and --node-name")
 	case s.VolumeAttachLimit < 0 || s.VolumeAttachLimit > 128:
 		return fmt.Errorf("--volume-attach-limit: %d is not from 0 to 128", s.VolumeAttachLimit)
 	case s.InstanceType != "" && !instanceType.MatchString(s.InstanceType):

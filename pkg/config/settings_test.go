@@ -68,6 +68,7 @@ func TestSettings_TheErrorNamesTheFlag(t *testing.T) {
 		"--device-root=dev":            "--device-root:",
 		"--path-root=kubelet":          "--path-root:",
 		"--volume-attach-limit=500":    "--volume-attach-limit:",
+		"--evict-lost-mounts":          "--evict-lost-mounts: it needs --mounter-socket and --node-name",
 		"--instance-type=large":        `--instance-type: "large" is not an instance type`,
 		"--default-fstype=ntfs":        `--default-fstype: "ntfs" is not one of ext4, xfs, btrfs`,
 		"--absence-interval=-1s":       "--absence-interval:",

@@ -19,9 +19,27 @@ var targetPath = regexp.MustCompile(`/pods/([0-9A-Za-z-]{1,64})/volumes/kubernet
 func (c *Client) WarnUsers(ctx context.Context, driver, node, target, reason, message string) error {
 	ctx, cancel := context.WithTimeout(ctx, eventLimit)
 	defer cancel()
+	claim, p, err := c.userOf(ctx, node, target)
+	if err != nil {
+		return err
+	}
+	about := []reference{claim}
+	if p != nil {
+		about = append(about, reference{"v1", "Pod", claim.Namespace, p.Metadata.Name, p.Metadata.UID, ""})
+	}
+	for _, ref := range about {
+		if err := c.warn(ctx, driver, ref, reason, message, time.Now()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// userOf finds the claim and the pod of a target path; the pod is nil where it is gone from the node.
+func (c *Client) userOf(ctx context.Context, node, target string) (reference, *pod, error) {
 	parts := targetPath.FindStringSubmatch(target)
 	if parts == nil {
-		return fault.New(fault.NotFound, "find pod", target, "the path is no target of kubelet's")
+		return reference{}, nil, fault.New(fault.NotFound, "find pod", target, "the path is no target of kubelet's")
 	}
 	var pv struct {
 		Spec struct {
@@ -33,31 +51,26 @@ func (c *Client) WarnUsers(ctx context.Context, driver, node, target, reason, me
 		} `json:"spec"`
 	}
 	if err := read(ctx, c.core.Get().Resource("persistentvolumes").Name(parts[2]), &pv); err != nil {
-		return problem("read PersistentVolume", parts[2], err)
+		return reference{}, nil, problem("read PersistentVolume", parts[2], err)
 	}
 	claim := pv.Spec.ClaimRef
 	if claim.Name == "" {
-		return fault.New(fault.NotFound, "read PersistentVolume", parts[2], "no claim has it")
+		return reference{}, nil, fault.New(fault.NotFound, "read PersistentVolume", parts[2], "no claim has it")
 	}
 	var pods struct {
-		Items []object `json:"items"`
+		Items []*pod `json:"items"`
 	}
 	list := c.core.Get().Namespace(claim.Namespace).Resource("pods").Param("fieldSelector", "spec.nodeName="+node)
 	if err := read(ctx, list, &pods); err != nil {
-		return problem("list pods", claim.Namespace, err)
+		return reference{}, nil, problem("list pods", claim.Namespace, err)
 	}
-	about := []reference{{"v1", "PersistentVolumeClaim", claim.Namespace, claim.Name, claim.UID, ""}}
+	about := reference{"v1", "PersistentVolumeClaim", claim.Namespace, claim.Name, claim.UID, ""}
 	for _, p := range pods.Items {
 		if p.Metadata.UID == parts[1] {
-			about = append(about, reference{"v1", "Pod", claim.Namespace, p.Metadata.Name, p.Metadata.UID, ""})
+			return about, p, nil
 		}
 	}
-	for _, ref := range about {
-		if err := c.warn(ctx, driver, ref, reason, message, time.Now()); err != nil {
-			return err
-		}
-	}
-	return nil
+	return about, nil, nil
 }
 
 // warn writes a Warning event on an object. Events on what belongs to no namespace are in default.

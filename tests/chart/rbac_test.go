@@ -52,6 +52,20 @@ func TestRBAC_IsLeast(t *testing.T) {
 	if diff := cmp.Diff([]string{"nodes get patch", "csinodes.storage.k8s.io get", "persistentvolumes get", "pods list", "events create"}, got); diff != "" {
 		t.Errorf("cluster role of the node with buckets (- want, + got):\n%s", diff)
 	}
+	for values, want := range map[string]bool{
+		"backends: [s3]": false, "backends: [s3]\ns3: { evictLostMounts: true }": true,
+		"s3: { evictLostMounts: true }": false, "backends: [s3]\nmounter: { enabled: false }\ns3: { evictLostMounts: true }": false,
+	} {
+		r, may := render(t, values), false
+		for _, rule := range r.clusterRoles["diskbridge-node"].Rules {
+			may = may || slices.Equal(flat(rule), []string{"pods/eviction create"})
+		}
+		c := container(t, r.daemonSets["diskbridge-node"].Spec.Template.Spec, "driver")
+		knows(t, c)
+		if evicts := slices.Contains(c.Args, "--evict-lost-mounts"); may != want || evicts != want {
+			t.Errorf("%s: the node may evict: %t; it does: %t", values, may, evicts)
+		}
+	}
 	if r.others["ValidatingAdmissionPolicy/diskbridge-node"] == nil || r.others["ValidatingAdmissionPolicyBinding/diskbridge-node"] == nil {
 		t.Error("nothing confines the node's patches to its own Node")
 	}

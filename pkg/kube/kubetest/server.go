@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -210,8 +211,36 @@ func (s *Server) post(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, "BadRequest", fmt.Sprint("no object with a name: ", err))
 		return
 	}
+	if pod, ok := strings.CutSuffix(r.URL.Path, "/eviction"); ok {
+		s.evict(w, pod, body)
+		return
+	}
 	s.objects[r.URL.Path+"/"+head.Metadata.Name] = body
 	send(w, http.StatusCreated, body)
+}
+
+// evict removes a pod, if it is the one that is meant.
+func (s *Server) evict(w http.ResponseWriter, path string, body []byte) {
+	var asked struct {
+		APIVersion, Kind string
+		DeleteOptions    struct{ Preconditions struct{ UID string } }
+	}
+	var pod struct{ Metadata struct{ UID string } }
+	object, ok := s.objects[path]
+	if !ok {
+		refuse(w, http.StatusNotFound, "NotFound", path)
+		return
+	}
+	err := errors.Join(json.Unmarshal(body, &asked), json.Unmarshal(object, &pod))
+	switch want := asked.DeleteOptions.Preconditions.UID; {
+	case err != nil || asked.APIVersion != "policy/v1" || asked.Kind != "Eviction":
+		refuse(w, http.StatusBadRequest, "BadRequest", fmt.Sprint("no eviction: ", string(body), err))
+	case want != "" && want != pod.Metadata.UID:
+		refuse(w, http.StatusConflict, "Conflict", fmt.Sprintf("Precondition failed: UID in precondition: %s, UID in object meta: %s", want, pod.Metadata.UID))
+	default:
+		delete(s.objects, path)
+		send(w, http.StatusCreated, []byte(`{"apiVersion":"v1","kind":"Status","status":"Success"}`))
+	}
 }
 
 func send(w http.ResponseWriter, status int, text []byte) {
@@ -222,5 +251,8 @@ func send(w http.ResponseWriter, status int, text []byte) {
 
 func refuse(w http.ResponseWriter, status int, reason, message string) {
 	text := fmt.Sprintf(`{"apiVersion":"v1","kind":"Status","status":"Failure","reason":%q,"message":%q,"code":%d}`, reason, message, status)
+	if status == http.StatusTooManyRequests {
+		w.Header().Set("Retry-After", "1")
+	}
 	send(w, status, []byte(text))
 }

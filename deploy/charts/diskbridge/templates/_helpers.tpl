@@ -30,6 +30,11 @@ s3: { driver: s3.csi.diskbridge.io, attachRequired: false, fsGroupPolicy: None, 
 {{- if and .Values.mounter.enabled (or (has "efs" .Values.backends) (has "s3" .Values.backends)) -}}yes{{- end -}}
 {{- end }}
 
+{{/* Not empty where pods that lost their bucket are evicted. */}}
+{{- define "diskbridge.evicts" -}}
+{{- if and .Values.s3.evictLostMounts (has "s3" .Values.backends) (include "diskbridge.mounter" .) -}}yes{{- end -}}
+{{- end }}
+
 {{/* The driver name of a kind: dict "root" $ "kind" KIND. */}}
 {{- define "diskbridge.driver" -}}
 {{- $kind := index (include "diskbridge.kinds" . | fromYaml) .kind -}}
