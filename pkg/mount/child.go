@@ -56,7 +56,7 @@ var orders = map[string]func(context.Context, order, *answer) error{
 	"unmount": func(_ context.Context, o order, _ *answer) error {
 		return unix.Unmount(o.Path, o.Flags|unix.UMOUNT_NOFOLLOW)
 	},
-	"bind": func(_ context.Context, o order, _ *answer) error { return bind(o.Path, o.Target, o.ReadOnly) },
+	"bind": func(_ context.Context, o order, _ *answer) error { return bind(o.Path, o.Target, o.ReadOnly, false) },
 	"measure": func(_ context.Context, o order, a *answer) (err error) {
 		a.Stats, err = statsAt(o.Path, false)
 		return err

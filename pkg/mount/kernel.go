@@ -137,17 +137,24 @@ func mountError(fs int, node string, err error) error {
 	return e
 }
 
-// bind makes what is seen at source visible at target as well; read-only from the first moment on if asked for.
-func bind(source, target string, readOnly bool) error {
+// bind makes what is seen at source visible at target as well; read-only from the first moment on if asked for. What is mounted
+// on it later shows at source too, unless it is apart.
+func bind(source, target string, readOnly, apart bool) error {
+	var attr unix.MountAttr
 	tree, err := unix.OpenTree(unix.AT_FDCWD, source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_SYMLINK_NOFOLLOW)
 	if err != nil {
 		return kernelError("bind", source, err)
 	}
 	defer func() { _ = unix.Close(tree) }()
+	if apart {
+		attr.Propagation = unix.MS_PRIVATE // placed on a shared mount it is shared again, in a group of its own
+	}
 	if readOnly {
-		attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
+		attr.Attr_set = unix.MOUNT_ATTR_RDONLY
+	}
+	if attr != (unix.MountAttr{}) {
 		if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH, &attr); err != nil {
-			return kernelError("bind read-only", source, err)
+			return kernelError("bind", source, err)
 		}
 	}
 	return place(tree, target)

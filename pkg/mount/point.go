@@ -74,8 +74,9 @@ func Scratch(point, source, size string) error {
 	return mountFS(source, "tmpfs", []string{"size=" + size, "mode=700", "nosuid", "nodev", "noexec"}, point)
 }
 
-// Bind makes what is seen at source visible at target as well; read-only from the first moment on if asked for.
-func Bind(source, target string, readOnly bool) error { return bind(source, target, readOnly) }
+// Bind makes what is seen at source visible at target as well; read-only from the first moment on if asked for. What is
+// mounted on it later, or taken away, concerns only those who see the target, not the source or its other targets.
+func Bind(source, target string, readOnly bool) error { return bind(source, target, readOnly, true) }
 
 // MakeTarget makes the directory that something is to be bound to.
 func MakeTarget(target string) error { return makeTarget(target, false) }

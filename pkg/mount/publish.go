@@ -53,7 +53,7 @@ func (b *Block) Publish(ctx context.Context, plan volume.BlockPlan, stagingPath,
 			if err := makeTarget(target, plan.Raw); err != nil {
 				return err
 			}
-			return bind(source, target, readOnly)
+			return bind(source, target, readOnly, false)
 		})
 	})
 }

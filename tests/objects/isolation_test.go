@@ -246,11 +246,7 @@ func TestMounterDrains(t *testing.T) {
 func TestContainerSeesItAgain(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	b := w.create(ctx, "container", nil)
-	pods := filepath.Join(w.dir, "pods") // whose mounts are seen elsewhere, as those below kubelet's folder
-	must(t, os.Mkdir(pods, 0o755))
-	must(t, syscall.Mount(pods, pods, "", syscall.MS_BIND, ""))
-	t.Cleanup(func() { _ = syscall.Unmount(pods, syscall.MNT_DETACH) }) // whatever became of the test
-	must(t, syscall.Mount("", pods, "", syscall.MS_SHARED, ""))
+	pods := w.pods(t)
 	b.target = filepath.Join(pods, "target")
 	must(t, w.stage(ctx, b))
 	must(t, w.publish(ctx, b))
