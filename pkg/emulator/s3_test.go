@@ -226,7 +226,7 @@ func TestS3_Faults(t *testing.T) {
 
 func TestStart_S3ServerIsMissing(t *testing.T) {
 	server, err := emulator.Start(t.Context(), emulator.Options{S3Server: "/nonexistent/versitygw"})
-	if err == nil || !strings.Contains(err.Error(), "make build") {
+	if err == nil || !strings.Contains(err.Error(), "make versitygw") {
 		t.Errorf("%v", err)
 	}
 	if err == nil {
