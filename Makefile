@@ -31,7 +31,7 @@ go-version:
 build: go-version ## build the static binaries into bin/
 	@CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags "-s -w" -o $(BIN)/ ./cmd/...
 
-demo: go-version ## take EBS and EFS volumes through their whole life, on an AWS emulator (as root with real disks)
+demo: go-version ## show volumes of EBS, EFS and S3 through their life, on an AWS emulator (as root with real disks)
 	@.ci/install demo
 	@[ -x $(BIN)/diskbridge-csi ] || echo "building; the first time takes a minute or two"
 	@$(MAKE) --no-print-directory build

@@ -26,8 +26,9 @@ func (p *plugin) watchLosses(ctx context.Context, kind backend.Kind) {
 		running.Go(func() { evictions.Run(ctx) })
 		defer running.Wait()
 	}
+	p.metrics.LostMounts(kind.Driver, 0)
 	mounter.NewClient(p.settings.MounterSocket).WatchLosses(ctx, func(l mounter.Loss) {
-		p.metrics.LostMount(kind.Driver)
+		p.metrics.LostMounts(kind.Driver, 1)
 		log.Info("A bucket was lost and is mounted again; restart the pods that have it", "volume", l.Handle, "targets", l.Targets)
 		for _, target := range l.Targets {
 			if p.cluster == nil {

@@ -25,7 +25,7 @@ Usage:
   diskbridge COMMAND [flags]
 
 Commands:
-  demo     take EBS and EFS volumes through their whole life on this machine
+  demo     show volumes of EBS, EFS and S3 through their life on this machine
   volumes  list the disks that Kubernetes or BOSH holds
   orphans  list disks and snapshots that a killed BOSH call may have left
   adopt    give a disk to a BOSH Director or a Kubernetes volume
@@ -40,12 +40,12 @@ Examples:
   diskbridge demo --help
 `
 
-const demoUsage = `diskbridge demo takes EBS volumes through their whole life on this machine: it starts
-an AWS emulator and the driver, and talks CSI to it as Kubernetes does, and then to the
-CPI as BOSH does. It needs no AWS account. As root it formats and mounts real file systems on loop devices; without root it
-plays the controller half and says what it leaves out. At last two nodes share an EFS file system over
-NFS: on this machine's kernel where it has an NFS client and server, else in User Mode Linux (Debian's package
-user-mode-linux, which needs no root). Ctrl-C cleans up.
+const demoUsage = `diskbridge demo shows volumes of every kind on this machine: it starts an AWS emulator and the driver, and talks
+CSI to it as Kubernetes does. It needs no AWS account. Two nodes share an EFS file system over NFS (on this machine's kernel
+where it has an NFS client and server, else in User Mode Linux, Debian's package user-mode-linux, which needs no root), and an
+S3 bucket with s3fs. Then EBS volumes are taken through their whole life, and at last to BOSH and back. As root it formats and
+mounts real file systems on loop devices; without root it plays the controller half of EBS and says what it leaves out.
+Ctrl-C cleans up.
 
 Usage:
   diskbridge demo [--profile=PROFILE] [--only=PART]

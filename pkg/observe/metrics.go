@@ -50,8 +50,8 @@ func (m *Metrics) AWSRequest(service, operation, code string, throttled bool, to
 	m.aws.WithLabelValues(service, operation, outcome).Observe(took.Seconds())
 }
 
-// LostMount counts a mount of a driver that was lost and is there again.
-func (m *Metrics) LostMount(driver string) { m.lost.WithLabelValues(driver).Inc() }
+// LostMounts counts mounts of a driver that were lost and are there again. None are counted too: then the metric is there.
+func (m *Metrics) LostMounts(driver string, n int) { m.lost.WithLabelValues(driver).Add(float64(n)) }
 
 // Batch counts one batched read and its keys.
 func (m *Metrics) Batch(name string, keys int) {

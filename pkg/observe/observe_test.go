@@ -54,7 +54,7 @@ func TestServe_MetricsHealthAndReadiness(t *testing.T) {
 	m.AWSRequest("EC2", "CreateVolume", "InvalidParameterValue", false, time.Millisecond)
 	m.AWSRequest("EC2", "CreateVolume", "", false, time.Millisecond)
 	m.Batch("volumes", 7)
-	m.LostMount("d")
+	m.LostMounts("d", 1)
 	m.WatchDetaches("ebs.csi.diskbridge.io", func() (int, time.Duration) { return 2, 90 * time.Second })
 	m.WatchNode("ebs.csi.diskbridge.io", func() (int64, int64, error) { return 3, 26, nil })
 	m.WatchNode("s3.csi.diskbridge.io", func() (int64, int64, error) { return 9, 9, errors.New("no sysfs") })

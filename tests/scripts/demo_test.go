@@ -203,7 +203,7 @@ func TestDemo_TellsFailure(t *testing.T) {
 		t.Fatal(err)
 	}
 	copyProgram(t, broken, filepath.Join(filepath.Dir(program), "diskbridge-csi"))
-	d := startDemo(t, program, nil)
+	d := startDemo(t, program, nil, "--only=ebs")
 	if code := d.wait(t); code != 1 {
 		t.Errorf("exit status %d, want 1", code)
 	}

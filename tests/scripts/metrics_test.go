@@ -3,6 +3,7 @@ package scripts
 import (
 	"io"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -18,7 +19,8 @@ func TestMetrics(t *testing.T) {
 	e := harness.Emulator(t, dir)
 	instance := e.Instances[0]
 	instance.DeviceRoot, instance.SysfsRoot = dir, dir // a node without any disk
-	driver := harness.All(t, e, instance, dir, "s", "--http-endpoint="+endpoint, "--volume-attach-limit=7", "--absence-interval=10ms")
+	driver := harness.All(t, e, instance, dir, "s", "--http-endpoint="+endpoint, "--volume-attach-limit=7", "--absence-interval=10ms",
+		"--backends=ebs,s3", "--mounter-socket="+filepath.Join(dir, "none"))
 	err := harness.SetFaults(t.Context(), e,
 		harness.Fault{Operation: "CreateVolume", Nth: 1, Effect: "throttle"},
 		harness.Fault{Operation: "DeleteVolume", Nth: 1, Effect: "refuse", Code: "UnauthorizedOperation"})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/diskbridge/diskbridge/cmd/diskbridge/sandbox"
@@ -59,6 +60,11 @@ func Run(ctx context.Context, o Options) error {
 // play is the whole story. It ends with disks, which end in BOSH.
 func (s *scene) play(ctx context.Context) error {
 	start := time.Now()
+	for _, companion := range []string{"aws-emulator", "diskbridge-csi", "diskbridge-cpi"} {
+		if _, err := os.Stat(filepath.Join(s.options.Bin, companion)); err != nil {
+			return fmt.Errorf("%s is missing: `make build` puts it into bin/", companion)
+		}
+	}
 	for _, part := range []struct {
 		name string
 		play func(context.Context) error
