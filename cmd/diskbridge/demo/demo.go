@@ -60,7 +60,11 @@ func Run(ctx context.Context, o Options) error {
 // play is the whole story. It ends with disks, which end in BOSH.
 func (s *scene) play(ctx context.Context) error {
 	start := time.Now()
-	for _, companion := range []string{"aws-emulator", "diskbridge-csi", "diskbridge-cpi"} {
+	companions := []string{"aws-emulator", "diskbridge-csi"}
+	if s.options.Only == "" || s.options.Only == "ebs" {
+		companions = append(companions, "diskbridge-cpi")
+	}
+	for _, companion := range companions {
 		if _, err := os.Stat(filepath.Join(s.options.Bin, companion)); err != nil {
 			return fmt.Errorf("%s is missing: `make build` puts it into bin/", companion)
 		}
