@@ -39,11 +39,34 @@ func (b *Backend) Delete(ctx context.Context, handle string) (kept string, err e
 	return b.deleteSystem(ctx, f)
 }
 
+// judged reads a file system again while its tags forbid to delete it, until EFS must show what was written to it last.
+func (b *Backend) judged(ctx context.Context, f efs.FileSystem) (efs.FileSystem, backend.Verdict, error) {
+	start, verdict := time.Now(), backend.Verdict{}
+	err := batch.Poll(ctx, func(ctx context.Context) (bool, error) {
+		verdict = b.opts.Owner.Judge(backend.TagVolumeName, f.Tags, b.standsIn())
+		if verdict.Refuse == "" || time.Since(start) >= b.api.AbsenceInterval() {
+			return true, nil
+		}
+		now, found, err := b.api.FileSystem(ctx, f.ID)
+		if found {
+			f = now
+		}
+		if fault.Is(err, fault.Unavailable) {
+			err = nil
+		}
+		return false, err
+	})
+	return f, verdict, fault.Wrap(opDelete, f.ID, err)
+}
+
 func (b *Backend) deleteSystem(ctx context.Context, f efs.FileSystem) (kept string, err error) {
 	if f.State == efs.StateDeleting || f.State == efs.StateDeleted {
 		return "", b.awaitGone(ctx, f.ID)
 	}
-	verdict := b.opts.Owner.Judge(backend.TagVolumeName, f.Tags, b.standsIn())
+	f, verdict, err := b.judged(ctx, f)
+	if err != nil {
+		return "", err
+	}
 	fate := volume.OnDelete(f.Tags[TagOnDelete])
 	switch {
 	case verdict.Keep != "":
@@ -60,7 +83,7 @@ func (b *Backend) deleteSystem(ctx context.Context, f efs.FileSystem) (kept stri
 	case len(points) > 0 && fate != volume.Archive:
 		return "", fault.New(fault.InUse, opDelete, f.ID, "it has access points (%s and %d more), so that others use it; delete them first", points[0].ID, len(points)-1)
 	}
-	if err := b.deleteTargets(ctx, f.ID); err != nil {
+	if err := b.deleteTargets(ctx, f.ID, fate == volume.Archive); err != nil {
 		return "", err
 	}
 	if fate == volume.Archive {
@@ -101,9 +124,10 @@ func (b *Backend) disown(ctx context.Context, id string, tags map[string]string)
 }
 
 // deleteTargets deletes every mount target and waits until they are gone: EFS refuses
-// to delete a file system before.
-func (b *Backend) deleteTargets(ctx context.Context, id string) error {
-	asked := map[string]bool{}
+// to delete a file system before. Where it is not asked to, sure looks again until EFS must
+// show a fresh one.
+func (b *Backend) deleteTargets(ctx context.Context, id string, sure bool) error {
+	asked, start := map[string]bool{}, time.Now()
 	err := b.waits.ended.Poll(ctx, func(ctx context.Context) (bool, error) {
 		list, err := b.api.MountTargets(ctx, id)
 		if fault.Is(err, fault.Unavailable) {
@@ -122,7 +146,7 @@ func (b *Backend) deleteTargets(ctx context.Context, id string) error {
 			}
 			asked[m.ID] = true
 		}
-		return len(list) == 0, nil
+		return len(list) == 0 && (!sure || time.Since(start) >= b.api.AbsenceInterval()), nil
 	})
 	if err != nil && ctx.Err() != nil {
 		return fault.New(fault.Pending, opDelete, id, "its mount targets are still being deleted; ask again")
