@@ -22,6 +22,7 @@ type tokenMemory struct {
 	unknown  map[string]time.Time
 	taken    map[string]takenSnapshot
 	gone     map[string]time.Time // deleted by this process, by id
+	swept    time.Time
 }
 
 // takenSnapshot is a snapshot that this process took a moment ago.
@@ -66,7 +67,7 @@ func (m *tokenMemory) mismatched(name string, now time.Time) time.Duration {
 func (m *tokenMemory) lost(name string, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	maps.DeleteFunc(m.unknown, func(_ string, at time.Time) bool { return now.Sub(at) > time.Minute }) // long settled
+	m.sweep(now)
 	m.unknown[name] = now
 }
 
@@ -74,16 +75,17 @@ func (m *tokenMemory) lost(name string, now time.Time) {
 func (m *tokenMemory) took(name string, s ec2.Snapshot, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	maps.DeleteFunc(m.taken, func(_ string, t takenSnapshot) bool { return now.Sub(t.at) > time.Minute }) // long visible
+	m.sweep(now)
 	m.taken[name] = takenSnapshot{s, now}
 }
 
-// recall returns the snapshot that was taken under the name within the interval.
+// recall returns the snapshot that was taken under the name within the interval, and not deleted.
 func (m *tokenMemory) recall(name string, now time.Time, interval time.Duration) (ec2.Snapshot, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	t, ok := m.taken[name]
-	return t.snapshot, ok && now.Sub(t.at) <= interval
+	_, gone := m.gone[t.snapshot.ID]
+	return t.snapshot, ok && !gone && now.Sub(t.at) <= interval
 }
 
 // deletedVolume notes that a volume was deleted by this process: should its name come
@@ -100,9 +102,20 @@ func (m *tokenMemory) deletedVolume(name, id string, now time.Time) {
 func (m *tokenMemory) deleted(id string, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	maps.DeleteFunc(m.gone, func(_ string, at time.Time) bool { return now.Sub(at) > time.Minute }) // long invisible
+	m.sweep(now)
 	m.gone[id] = now
-	maps.DeleteFunc(m.taken, func(_ string, t takenSnapshot) bool { return t.snapshot.ID == id })
+}
+
+// sweep forgets, once a minute, what EC2 has shown or hidden for long. The caller holds mu.
+func (m *tokenMemory) sweep(now time.Time) {
+	if now.Sub(m.swept) < time.Minute {
+		return
+	}
+	m.swept = now
+	old := func(_ string, at time.Time) bool { return now.Sub(at) > time.Minute }
+	maps.DeleteFunc(m.unknown, old)
+	maps.DeleteFunc(m.gone, old)
+	maps.DeleteFunc(m.taken, func(_ string, t takenSnapshot) bool { return now.Sub(t.at) > time.Minute })
 }
 
 // isDeleted reports whether this process deleted a resource a moment ago.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -182,10 +183,20 @@ func apart(run func()) {
 	go func() {
 		defer close(ended)
 		defer func() { panicked = recover() }()
+		grow()
 		run()
 	}()
 	<-ended
 	if panicked != nil {
 		panic(panicked)
 	}
+}
+
+// grow gives the calling goroutine at once the stack that the SDK needs. Otherwise it would
+// be doubled again and again, and copied with ever more frames in it.
+//
+//go:noinline
+func grow() {
+	var room [16 << 10]byte
+	runtime.KeepAlive(&room)
 }

@@ -15,7 +15,39 @@ func readVolumes(body []byte) (*sdk.DescribeVolumesOutput, bool) {
 		case "nextToken":
 			out.NextToken = p.pointer(name)
 		case "volumeSet":
-			items(p, name, func() { out.Volumes = append(out.Volumes, p.volume()) })
+			items(p, name, func() { out.Volumes = append(out.Volumes, p.volume("item")) })
+		default:
+			p.skip(name)
+		}
+	})
+	return out, !p.bad
+}
+
+// readCreatedVolume reads an answer of CreateVolume; false where the SDK must.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateVolume.html
+func readCreatedVolume(body []byte) (*sdk.CreateVolumeOutput, bool) {
+	const root = "CreateVolumeResponse"
+	p := newPlain(body, root)
+	v := p.volume(root)
+	return &sdk.CreateVolumeOutput{
+		VolumeId: v.VolumeId, AvailabilityZone: v.AvailabilityZone, AvailabilityZoneId: v.AvailabilityZoneId, State: v.State,
+		VolumeType: v.VolumeType, Size: v.Size, Iops: v.Iops, Throughput: v.Throughput, CreateTime: v.CreateTime,
+		Encrypted: v.Encrypted, KmsKeyId: v.KmsKeyId, SnapshotId: v.SnapshotId, SourceVolumeId: v.SourceVolumeId,
+		MultiAttachEnabled: v.MultiAttachEnabled, Attachments: v.Attachments, Tags: v.Tags,
+	}, !p.bad
+}
+
+// readModifications reads an answer of DescribeVolumesModifications; false where the SDK must.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeVolumesModifications.html
+func readModifications(body []byte) (*sdk.DescribeVolumesModificationsOutput, bool) {
+	const root = "DescribeVolumesModificationsResponse"
+	p, out := newPlain(body, root), &sdk.DescribeVolumesModificationsOutput{}
+	p.each(root, func(name string) {
+		switch name {
+		case "nextToken":
+			out.NextToken = p.pointer(name)
+		case "volumeModificationSet":
+			items(p, name, func() { out.VolumesModifications = append(out.VolumesModifications, p.modification()) })
 		default:
 			p.skip(name)
 		}
@@ -52,9 +84,9 @@ func items(p *plain, list string, fn func()) {
 	})
 }
 
-// volume reads what toVolume takes.
-func (p *plain) volume() (v types.Volume) {
-	p.each("item", func(name string) {
+// volume reads what toVolume takes from an element.
+func (p *plain) volume(element string) (v types.Volume) {
+	p.each(element, func(name string) {
 		switch name {
 		case "volumeId":
 			v.VolumeId = p.pointer(name)
@@ -93,6 +125,33 @@ func (p *plain) volume() (v types.Volume) {
 		}
 	})
 	return v
+}
+
+// modification reads what fetchModifications takes.
+func (p *plain) modification() (m types.VolumeModification) {
+	p.each("item", func(name string) {
+		switch name {
+		case "volumeId":
+			m.VolumeId = p.pointer(name)
+		case "modificationState":
+			m.ModificationState = types.VolumeModificationState(p.text(name))
+		case "statusMessage":
+			m.StatusMessage = p.pointer(name)
+		case "targetVolumeType":
+			m.TargetVolumeType = types.VolumeType(p.text(name))
+		case "targetSize":
+			m.TargetSize = p.number(name)
+		case "targetIops":
+			m.TargetIops = p.number(name)
+		case "targetThroughput":
+			m.TargetThroughput = p.number(name)
+		case "startTime":
+			m.StartTime = p.time(name)
+		default:
+			p.skip(name)
+		}
+	})
+	return m
 }
 
 func (p *plain) readTag() (t types.Tag) {

@@ -99,6 +99,61 @@ func TestQuick_ReadsWhatTheSDKReads(t *testing.T) {
 	whole(t, asked[0].Attachments[0])
 }
 
+func TestQuick_ReadsACreatedVolumeAsTheSDKDoes(t *testing.T) {
+	_, item, _ := strings.Cut(fullVolume, "<item>")
+	item, _, _ = strings.Cut(item, "<operator>")
+	text := `<CreateVolumeResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>r</requestId>` + item +
+		`<attachmentSet><item><volumeId>vol-1</volumeId></item></attachmentSet><tagSet><item><key>a</key><value>b</value></item></tagSet></CreateVolumeResponse>`
+	quick, ok := readCreatedVolume([]byte(text))
+	if !ok {
+		t.Fatal("it is left to the SDK")
+	}
+	want, err := clientOf(t, text).api.CreateVolume(t.Context(), &sdk.CreateVolumeInput{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want.ResultMetadata = quick.ResultMetadata
+	if !reflect.DeepEqual(quick, want) {
+		t.Errorf("read %+v, the SDK reads %+v", quick, want)
+	}
+	asked, err := clientOf(t, text).CreateVolume(t.Context(), VolumeSpec{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole(t, asked)
+}
+
+func TestQuick_ReadsModificationsAsTheSDKDoes(t *testing.T) {
+	const text = `<DescribeVolumesModificationsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>r</requestId><volumeModificationSet>
+  <item><volumeId>vol-1</volumeId><modificationState>failed</modificationState><statusMessage>no room</statusMessage><targetVolumeType>gp3</targetVolumeType>
+    <targetSize>11</targetSize><targetIops>3500</targetIops><targetThroughput>125</targetThroughput><originalSize>10</originalSize><progress>99</progress>
+    <startTime>2026-01-02T03:04:05.678Z</startTime></item>
+  <item><volumeId>vol-2</volumeId><modificationState>optimizing</modificationState></item></volumeModificationSet><nextToken></nextToken></DescribeVolumesModificationsResponse>`
+	if _, ok := readModifications([]byte(text)); !ok {
+		t.Fatal("they are left to the SDK")
+	}
+	asked, found, err := clientOf(t, text).Modification(t.Context(), "vol-1")
+	if err != nil || !found {
+		t.Fatal(found, err)
+	}
+	if second, found, err := clientOf(t, text).Modification(t.Context(), "vol-2"); err != nil || !found || second.State != "optimizing" {
+		t.Error(second, found, err)
+	}
+	whole(t, asked)
+	whole(t, asked.Target)
+	out, err := clientOf(t, text).api.DescribeVolumesModifications(t.Context(), &sdk.DescribeVolumesModificationsInput{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := out.VolumesModifications[0]
+	if diff := cmp.Diff(Modification{
+		Volume: *want.VolumeId, State: string(want.ModificationState), StatusMessage: *want.StatusMessage, Started: *want.StartTime,
+		Target: Change{Type: string(want.TargetVolumeType), SizeGiB: int64(*want.TargetSize), IOPS: *want.TargetIops, Throughput: *want.TargetThroughput},
+	}, asked); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // whole fails where the sample says nothing of a field: a field that is new must be in it, and be read.
 func whole(t *testing.T, v any) {
 	t.Helper()

@@ -34,7 +34,7 @@ func (c *Client) CreateVolume(ctx context.Context, spec VolumeSpec) (Volume, err
 		VolumeInitializationRate: positive(spec.InitRate),
 	}
 	out, err := aws.Do(ctx, c.gate, mutate("CreateVolume", ""), func(ctx context.Context) (*sdk.CreateVolumeOutput, error) {
-		return c.api.CreateVolume(ctx, in)
+		return c.api.CreateVolume(ctx, in, quickly(readCreatedVolume))
 	})
 	if err != nil {
 		return Volume{}, err
@@ -182,7 +182,7 @@ func (c *Client) fetchModifications(ctx context.Context, ids []string) (map[stri
 		out, err := aws.Do(ctx, c.gate, read("DescribeVolumesModifications", ""), func(ctx context.Context) (*sdk.DescribeVolumesModificationsOutput, error) {
 			return c.api.DescribeVolumesModifications(ctx, &sdk.DescribeVolumesModificationsInput{
 				Filters: []types.Filter{filter("volume-id", ids...)}, MaxResults: sdkaws.Int32(pageSize), NextToken: optional(token),
-			})
+			}, quickly(readModifications))
 		})
 		if err != nil {
 			return nil, "", err
