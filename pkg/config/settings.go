@@ -112,7 +112,7 @@ func (s *Settings) Flags(fs *flag.FlagSet, known backend.Registry) {
 
 var (
 	driverName   = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9.]{0,61}[A-Za-z0-9])?$`) // CSI spec, GetPluginInfo
-	instanceType = regexp.MustCompile(`^[a-z0-9][-a-z0-9]{0,30}\.[a-z0-9][-a-z0-9]{0,30}$`)
+	instanceType = regexp.MustCompile(`^[a-z0-9][-a-z0-9]*\.[a-z0-9][-a-z0-9]*$`)
 	clusterID    = regexp.MustCompile(`^[A-Za-z0-9][-A-Za-z0-9._]{0,62}$`)
 )
 

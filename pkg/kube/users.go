@@ -12,7 +12,7 @@ import (
 
 // targetPath is where kubelet has a CSI volume for a pod: its UID and the PersistentVolume's name.
 // https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/volume/csi/csi_util.go
-var targetPath = regexp.MustCompile(`/pods/([0-9A-Za-z-]{1,64})/volumes/kubernetes\.io~csi/([0-9a-z.-]{1,253})/mount$`)
+var targetPath = regexp.MustCompile(`/pods/([0-9A-Za-z-]+)/volumes/kubernetes\.io~csi/([0-9a-z.-]+)/mount$`)
 
 // WarnUsers writes a Warning event on the Pod that has a volume at one of kubelet's target paths, and on its
 // PersistentVolumeClaim. NotFound means that the path is none of kubelet's, or that the volume is not claimed.

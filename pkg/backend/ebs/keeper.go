@@ -96,7 +96,7 @@ func (k Keeper) Orphans(ctx context.Context) ([]Record, error) {
 	return list, nil
 }
 
-var holderForm = regexp.MustCompile(`^(bosh:[A-Za-z0-9._-]{1,64}|kubernetes:[A-Za-z0-9._-]{1,64}/[A-Za-z0-9._-]+)$`)
+var holderForm = regexp.MustCompile(`^(bosh:[A-Za-z0-9._-]+|kubernetes:[A-Za-z0-9._-]+/[A-Za-z0-9._-]+)$`)
 
 // maxHolder is the longest holder in bytes: EC2's limit for the value of a tag.
 const maxHolder = 256
