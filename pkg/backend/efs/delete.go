@@ -40,22 +40,27 @@ func (b *Backend) Delete(ctx context.Context, handle string) (kept string, err e
 }
 
 // judged reads a file system again while its tags forbid to delete it, until EFS must show what was written to it last.
+// A refusal that stands when ctx ends is the answer: it says what to do, which the end of a context does not.
 func (b *Backend) judged(ctx context.Context, f efs.FileSystem) (efs.FileSystem, backend.Verdict, error) {
-	start, verdict := time.Now(), backend.Verdict{}
+	judge := func() backend.Verdict { return b.opts.Owner.Judge(backend.TagVolumeName, f.Tags, b.standsIn()) }
+	start, verdict := time.Now(), judge()
 	err := batch.Poll(ctx, func(ctx context.Context) (bool, error) {
-		verdict = b.opts.Owner.Judge(backend.TagVolumeName, f.Tags, b.standsIn())
 		if verdict.Refuse == "" || time.Since(start) >= b.api.AbsenceInterval() {
 			return true, nil
 		}
 		now, found, err := b.api.FileSystem(ctx, f.ID)
 		if found {
 			f = now
+			verdict = judge()
 		}
 		if fault.Is(err, fault.Unavailable) {
 			err = nil
 		}
-		return false, err
+		return verdict.Refuse == "", err
 	})
+	if ctx.Err() != nil {
+		err = nil
+	}
 	return f, verdict, fault.Wrap(opDelete, f.ID, err)
 }
 
