@@ -16,11 +16,18 @@ import (
 	"github.com/diskbridge/diskbridge/tests/e2e/cluster"
 )
 
-// TestBucket lets two pods on two nodes write into one bucket while the node plugins go, and kills the s3fs of one of them.
+// budget lets no uploader be evicted.
+const budget = `apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: uploaders}
+spec: {maxUnavailable: 0, selector: {matchLabels: {app: uploaders}}}`
+
+// TestBucket lets two pods on two nodes write into one bucket while the node plugins go, and kills the s3fs of one of them,
+// which a budget keeps from being evicted.
 func TestBucket(t *testing.T) {
 	s := tell(t)
 	s.apply(s.manifest("storageclass-s3.yaml"))
-	s.apply(s.manifest("pod-s3.yaml"))
+	s.apply(s.manifest("pod-s3.yaml"), budget)
 	if handle := s.bound("bucket"); !strings.HasPrefix(handle, "s3://my-company-") {
 		s.Errorf("the volume is %s", handle)
 	}
@@ -55,6 +62,7 @@ func TestBucket(t *testing.T) {
 	for _, object := range []string{victim.name, "bucket"} {
 		s.event(object, "the program that mounts s3://my-company-", "ended and was started again", "restart the pod")
 	}
+	s.event(victim.name, "it was to be evicted", "PodDisruptionBudget")
 	s.event(victim.name, "Liveness probe failed")
 	s.eventually("kubelet restarts the container", func(context.Context) error {
 		if n := s.restarts(victim.name); n == 0 {
@@ -67,6 +75,34 @@ func TestBucket(t *testing.T) {
 		s.Errorf("the pod on the other node was restarted %d times", n)
 	}
 	s.kubectl("delete", "-f", here.Paths.Root+"/manifests/pod-s3.yaml")
+}
+
+// TestBucket_Evicted has a container that nothing restarts when its s3fs is killed: its pod gives way to another.
+func TestBucket_Evicted(t *testing.T) {
+	s := tell(t)
+	s.apply(s.manifest("storageclass-s3.yaml"))
+	head, rest, _ := strings.Cut(s.manifest("pod-s3.yaml"), "          livenessProbe:")
+	_, volumes, found := strings.Cut(rest, "      volumes:")
+	if !found {
+		s.Fatal("pod-s3.yaml has no probe before its volumes")
+	}
+	s.apply(strings.Replace(head, "replicas: 2", "replicas: 1", 1) + "      volumes:" + volumes)
+	blind := s.pods("app=uploaders", 1)[0]
+	s.running(blind.name)
+	s.killBucket(blind.node)
+	var next []placed
+	s.eventually("another pod takes its place", func(context.Context) error {
+		if next = s.pods("app=uploaders", 1); next[0].name == blind.name {
+			return errors.New("it is still there")
+		}
+		return nil
+	})
+	s.running(next[0].name)
+	s.writesOn(next)
+	if s.objects(next[0].name, blind.name) == 0 {
+		s.Error("what the first pod wrote is gone")
+	}
+	s.kubectl("delete", "deployment,pvc", "--all")
 }
 
 // TestBucket_SeenAgain has a container that takes mounts from the host, and needs no restart when its s3fs is killed.
