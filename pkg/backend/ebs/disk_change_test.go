@@ -76,11 +76,13 @@ func TestDisks_ChangeInPlace(t *testing.T) {
 	}
 }
 
+// larger is a change that EC2 makes.
+var larger = volume.DiskChange{Bytes: 2 * volume.GiB}
+
 // TestDisks_ChangeIsRefusedOrDone: what EC2 refuses is NotSupported, so that the Director attaches the disk again and
 // copies; what it may have accepted never is.
 func TestDisks_ChangeIsRefusedOrDone(t *testing.T) {
 	t.Parallel()
-	larger := volume.DiskChange{Bytes: 2 * volume.GiB}
 	for _, code := range []string{
 		"UnauthorizedOperation", "IncorrectModificationState", "VolumeModificationRateExceeded", "UnsupportedOperation", "InvalidParameterValue",
 		"InvalidParameterCombination", "VolumeModificationSizeLimitExceeded", "MaxIOPSLimitExceeded", "ResourceLimitExceeded", "SomethingNew",
@@ -95,32 +97,6 @@ func TestDisks_ChangeIsRefusedOrDone(t *testing.T) {
 			}
 		})
 	}
-	for _, effect := range []string{"drop-reply", "fail-after"} {
-		t.Run("accepted, and the answer was lost: "+effect, func(t *testing.T) {
-			t.Parallel()
-			c := newCloud(t, emulator.Options{Profile: emulator.Reference}, 50*time.Millisecond)
-			c.speed(10)
-			id := c.create(t, volume.DiskRequest{Node: c.node(0)})
-			c.fault(emulator.Fault{Operation: "ModifyVolume", Nth: 1, Effect: faults.Effect(effect)})
-			if err := c.disks().ChangeDisk(t.Context(), id, larger); err != nil || c.disk(t, id).gib != 2 {
-				t.Errorf("%v; it has %d GiB", err, c.disk(t, id).gib)
-			}
-		})
-	}
-	t.Run("the same again while it is under way, then another", func(t *testing.T) {
-		t.Parallel()
-		c := newCloud(t, emulator.Options{Profile: emulator.Reference}, 50*time.Millisecond)
-		c.speed(10)
-		id := c.create(t, volume.DiskRequest{Node: c.node(0)})
-		for range 2 {
-			if err := c.disks().ChangeDisk(t.Context(), id, larger); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := c.disks().ChangeDisk(t.Context(), id, volume.DiskChange{Bytes: 3 * volume.GiB}); err != nil && !fault.Is(err, fault.Unsupported) {
-			t.Errorf("while EC2 optimizes: %v", err)
-		}
-	})
 	t.Run("no such disk", func(t *testing.T) {
 		t.Parallel()
 		if err := instant(t).disks().ChangeDisk(t.Context(), "vol-00000000000000000", larger); !fault.Is(err, fault.NotFound) {
@@ -138,9 +114,48 @@ func TestDisks_ChangeIsRefusedOrDone(t *testing.T) {
 			t.Errorf("%v (%v)", err, fault.KindOf(err))
 		}
 	})
-	update := func(tags map[string]string) volume.DiskChange {
-		return volume.DiskChange{Bytes: 2 * volume.GiB, Parameters: map[string]string{}, Tags: tags}
+}
+
+// TestDisks_ChangeThatTakesTime is one whose answer is lost, or that is asked for again.
+func TestDisks_ChangeThatTakesTime(t *testing.T) {
+	t.Parallel()
+	slow := func(t *testing.T) (c *cloud, id string) {
+		c = newCloud(t, emulator.Options{Profile: emulator.Reference}, 50*time.Millisecond)
+		c.speed(10)
+		return c, c.create(t, volume.DiskRequest{Node: c.node(0)})
 	}
+	for _, effect := range []faults.Effect{faults.DropReply, faults.FailAfter} {
+		t.Run("accepted, and the answer was lost: "+string(effect), func(t *testing.T) {
+			t.Parallel()
+			c, id := slow(t)
+			c.fault(emulator.Fault{Operation: "ModifyVolume", Nth: 1, Effect: effect})
+			if err := c.disks().ChangeDisk(t.Context(), id, larger); err != nil || c.disk(t, id).gib != 2 {
+				t.Errorf("%v; it has %d GiB", err, c.disk(t, id).gib)
+			}
+		})
+	}
+	t.Run("the same again while it is under way, then another", func(t *testing.T) {
+		t.Parallel()
+		c, id := slow(t)
+		for range 2 {
+			if err := c.disks().ChangeDisk(t.Context(), id, larger); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := c.disks().ChangeDisk(t.Context(), id, volume.DiskChange{Bytes: 3 * volume.GiB}); err != nil && !fault.Is(err, fault.Unsupported) {
+			t.Errorf("while EC2 optimizes: %v", err)
+		}
+	})
+}
+
+// tagged is a change of size and tags.
+func tagged(tags map[string]string) volume.DiskChange {
+	return volume.DiskChange{Bytes: 2 * volume.GiB, Parameters: map[string]string{}, Tags: tags}
+}
+
+// TestDisks_ChangeOfTagsThatIsRefused is NotSupported, so that the Director copies and nothing stays detached.
+func TestDisks_ChangeOfTagsThatIsRefused(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		tags map[string]string
 		code string // with which EC2 refuses the tags
@@ -152,14 +167,14 @@ func TestDisks_ChangeIsRefusedOrDone(t *testing.T) {
 		"too many tags":       {map[string]string{"a": "b"}, "TagLimitExceeded", "remove some from it"},
 		"tags that EC2 hates": {map[string]string{"a": "b"}, "InvalidParameterValue", "EC2 refused the tags"},
 	} {
-		t.Run(name+", so that the Director copies and nothing stays detached", func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := instant(t)
 			id := c.create(t, volume.DiskRequest{Node: c.node(0)})
 			if tc.code != "" {
 				c.fault(emulator.Fault{Operation: "CreateTags", Effect: faults.Refuse, Code: tc.code})
 			}
-			if err := c.disks().ChangeDisk(t.Context(), id, update(tc.tags)); !fault.Is(err, fault.Unsupported) || !strings.Contains(err.Error(), tc.says) {
+			if err := c.disks().ChangeDisk(t.Context(), id, tagged(tc.tags)); !fault.Is(err, fault.Unsupported) || !strings.Contains(err.Error(), tc.says) {
 				t.Errorf("%v (%v)", err, fault.KindOf(err))
 			}
 			if n := c.count("ModifyVolume"); n != 0 || c.disk(t, id).gib != 1 {
@@ -167,12 +182,16 @@ func TestDisks_ChangeIsRefusedOrDone(t *testing.T) {
 			}
 		})
 	}
-	t.Run("tags whose answer is lost", func(t *testing.T) {
+}
+
+func TestDisks_ChangeOfTags(t *testing.T) {
+	t.Parallel()
+	t.Run("the answer is lost", func(t *testing.T) {
 		t.Parallel()
 		c := instant(t)
 		id := c.create(t, volume.DiskRequest{Node: c.node(0)})
 		c.fault(emulator.Fault{Operation: "CreateTags", Nth: 1, Effect: faults.DropReply})
-		if err := c.disks().ChangeDisk(t.Context(), id, update(map[string]string{"a": "b"})); err != nil || c.disk(t, id).tags["a"] != "b" || c.disk(t, id).gib != 2 {
+		if err := c.disks().ChangeDisk(t.Context(), id, tagged(map[string]string{"a": "b"})); err != nil || c.disk(t, id).tags["a"] != "b" || c.disk(t, id).gib != 2 {
 			t.Errorf("%v; %+v", err, c.disk(t, id))
 		}
 	})
@@ -181,17 +200,17 @@ func TestDisks_ChangeIsRefusedOrDone(t *testing.T) {
 		c := instant(t)
 		id := c.create(t, volume.DiskRequest{Node: c.node(0)})
 		before := c.count("CreateTags")
-		tagged := func(tags map[string]string) *ebs.Disks {
+		with := func(tags map[string]string) *ebs.Disks {
 			return ebs.NewDisks(c.client(), ebs.Options{Owner: backend.Owner{Tags: tags}}, ebs.DiskOptions{Director: director})
 		}
-		if err := tagged(map[string]string{"team": "a"}).ChangeDisk(t.Context(), id, larger); err != nil || c.count("CreateTags") != before {
+		if err := with(map[string]string{"team": "a"}).ChangeDisk(t.Context(), id, larger); err != nil || c.count("CreateTags") != before {
 			t.Errorf("%v, after %d calls for tags", err, c.count("CreateTags")-before)
 		}
-		if _, err := tagged(map[string]string{"CSIVolumeName": "x"}).CreateDisk(t.Context(), volume.DiskRequest{Bytes: volume.GiB, Node: c.node(0)}); !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "is reserved") {
+		if _, err := with(map[string]string{"CSIVolumeName": "x"}).CreateDisk(t.Context(), volume.DiskRequest{Bytes: volume.GiB, Node: c.node(0)}); !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "is reserved") {
 			t.Errorf("an operator's tag by which a disk would be Kubernetes': %v", err)
 		}
 	})
-	t.Run("tags change in place, without a modification", func(t *testing.T) {
+	t.Run("in place, without a modification", func(t *testing.T) {
 		t.Parallel()
 		c := instant(t)
 		id := c.create(t, volume.DiskRequest{Node: c.node(0), Tags: map[string]string{"team": "a"}})
