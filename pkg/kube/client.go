@@ -112,12 +112,10 @@ func Patiently[T any](ctx context.Context, ask func(context.Context) (T, error))
 
 // pause reports whether ctx still runs after a while.
 func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return false
-	case <-timer.C:
+	case <-time.After(d):
 		return true
 	}
 }

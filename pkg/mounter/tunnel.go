@@ -115,12 +115,10 @@ func (t *tunnel) serve(ctx context.Context) {
 
 // rest waits a moment; false if ctx has ended.
 func rest(ctx context.Context) bool {
-	timer := time.NewTimer(acceptPause)
-	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return false
-	case <-timer.C:
+	case <-time.After(acceptPause):
 		return true
 	}
 }

@@ -87,12 +87,10 @@ func (u *unit) keep() {
 
 // rest waits; false if ctx has ended.
 func rest(ctx context.Context, pause time.Duration) bool {
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return false
-	case <-timer.C:
+	case <-time.After(pause):
 		return true
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	efstypes "github.com/aws/aws-sdk-go-v2/service/efs/types"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
@@ -99,57 +98,47 @@ func (a answer) add(path string, v reflect.Value, normal func(string) string) {
 	}
 }
 
+// keys are the fields by which an element of a list is known.
+var keys = map[reflect.Type][]string{
+	reflect.TypeFor[types.Volume]():                     {"VolumeId"},
+	reflect.TypeFor[types.VolumeAttachment]():           {"InstanceId"},
+	reflect.TypeFor[types.VolumeModification]():         {"VolumeId"},
+	reflect.TypeFor[types.Snapshot]():                   {"SnapshotId"},
+	reflect.TypeFor[types.SnapshotInfo]():               {"VolumeId"},
+	reflect.TypeFor[types.Tag]():                        {"Key"},
+	reflect.TypeFor[types.TagDescription]():             {"ResourceId", "Key"},
+	reflect.TypeFor[types.AvailabilityZone]():           {"ZoneName"},
+	reflect.TypeFor[types.InstanceStateChange]():        {"InstanceId"},
+	reflect.TypeFor[types.InstanceBlockDeviceMapping](): {"DeviceName"},
+	reflect.TypeFor[types.InstanceTypeInfo]():           {"InstanceType"},
+	reflect.TypeFor[efstypes.Tag]():                     {"Key"},
+	reflect.TypeFor[efstypes.FileSystemDescription]():   {"FileSystemId"},
+	reflect.TypeFor[efstypes.MountTargetDescription]():  {"MountTargetId"},
+	reflect.TypeFor[s3types.Tag]():                      {"Key"},
+	reflect.TypeFor[s3types.Bucket]():                   {"Name"},
+	reflect.TypeFor[s3types.Object]():                   {"Key"},
+	reflect.TypeFor[s3types.ObjectVersion]():            {"Key", "VersionId"},
+	reflect.TypeFor[s3types.DeleteMarkerEntry]():        {"Key", "VersionId"},
+	reflect.TypeFor[s3types.DeletedObject]():            {"Key"},
+	reflect.TypeFor[s3types.MultipartUpload]():          {"Key"},
+	reflect.TypeFor[kmstypes.AliasListEntry]():          {"AliasName"},
+}
+
 // elementKey names an element of a list, so that the order of a list, which AWS leaves open, does not matter.
 func elementKey(v reflect.Value, position int) string {
-	switch e := v.Interface().(type) {
-	case string:
-		return e
-	case types.Volume:
-		return aws.ToString(e.VolumeId)
-	case types.VolumeAttachment:
-		return aws.ToString(e.InstanceId)
-	case types.VolumeModification:
-		return aws.ToString(e.VolumeId)
-	case types.Snapshot:
-		return aws.ToString(e.SnapshotId)
-	case types.SnapshotInfo:
-		return aws.ToString(e.VolumeId)
-	case types.Tag:
-		return aws.ToString(e.Key)
-	case types.TagDescription:
-		return aws.ToString(e.ResourceId) + " " + aws.ToString(e.Key)
-	case types.AvailabilityZone:
-		return aws.ToString(e.ZoneName)
-	case types.InstanceStateChange:
-		return aws.ToString(e.InstanceId)
-	case types.InstanceBlockDeviceMapping:
-		return aws.ToString(e.DeviceName)
-	case types.InstanceTypeInfo:
-		return string(e.InstanceType)
-	case efstypes.Tag:
-		return aws.ToString(e.Key)
-	case efstypes.FileSystemDescription:
-		return aws.ToString(e.FileSystemId)
-	case efstypes.MountTargetDescription:
-		return aws.ToString(e.MountTargetId)
-	case s3types.Tag:
-		return aws.ToString(e.Key)
-	case s3types.Bucket:
-		return aws.ToString(e.Name)
-	case s3types.Object:
-		return aws.ToString(e.Key)
-	case s3types.ObjectVersion:
-		return aws.ToString(e.Key) + " " + aws.ToString(e.VersionId)
-	case s3types.DeleteMarkerEntry:
-		return aws.ToString(e.Key) + " " + aws.ToString(e.VersionId)
-	case s3types.DeletedObject:
-		return aws.ToString(e.Key)
-	case s3types.MultipartUpload:
-		return aws.ToString(e.Key)
-	case kmstypes.AliasListEntry:
-		return aws.ToString(e.AliasName)
+	if text, ok := v.Interface().(string); ok {
+		return text
 	}
-	return strconv.Itoa(position)
+	var key []string
+	for _, name := range keys[v.Type()] {
+		if field := reflect.Indirect(v.FieldByName(name)); field.IsValid() {
+			key = append(key, field.String())
+		}
+	}
+	if key == nil {
+		return strconv.Itoa(position)
+	}
+	return strings.Join(key, " ")
 }
 
 // An id that the table does not name keeps its kind and its length.

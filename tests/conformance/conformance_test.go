@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -43,6 +44,17 @@ func TestNewAnswer(t *testing.T) {
 	}
 	if id := find(out, "Volumes[*].VolumeId"); id != "vol-0123456789abcdef0" {
 		t.Errorf("found %q", id)
+	}
+}
+
+func TestKeys_areFieldsOfText(t *testing.T) {
+	for element, names := range keys {
+		for _, name := range names {
+			field, ok := element.FieldByName(name)
+			if kind := field.Type; !ok || kind.Kind() != reflect.String && kind != reflect.TypeFor[*string]() {
+				t.Errorf("%v has no text in %s", element, name)
+			}
+		}
 	}
 }
 

@@ -31,8 +31,7 @@ func TestEviction(t *testing.T) {
 	b := w.create(ctx, "one", nil)
 	b.target = filepath.Join(w.dir, "pods/uid-1/volumes/kubernetes.io~csi/pv-1/mount")
 	must(t, os.MkdirAll(filepath.Dir(b.target), 0o750))
-	must(t, w.stage(ctx, b))
-	must(t, w.publish(ctx, b))
+	w.mount(ctx, b)
 	must(t, os.WriteFile(filepath.Join(b.target, "file"), nil, 0o600))
 	for i, flags := range [][]string{nil, {"--evict-lost-mounts"}} {
 		w.driver.Kill()
@@ -67,7 +66,5 @@ func TestEviction(t *testing.T) {
 	if len(evictions) != 1 {
 		t.Errorf("%d evictions", len(evictions))
 	}
-	must(t, w.unpublish(ctx, b))
-	must(t, w.unstage(ctx, b))
-	must(t, w.delete(ctx, b))
+	w.remove(ctx, b)
 }

@@ -172,9 +172,7 @@ func settle(t *testing.T, dir string, more int) {
 // TestKilledWhileAProgramWrites kills the node plugin, then the mounter: no write fails.
 func TestKilledWhileAProgramWrites(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
-	b := w.create(ctx, "writes", nil)
-	must(t, w.stage(ctx, b))
-	must(t, w.publish(ctx, b))
+	b := w.mounted(ctx, "writes")
 	stop := writer(b.target)
 	settle(t, b.target, 3)
 	w.driver.Kill()
@@ -192,10 +190,8 @@ func TestKilledWhileAProgramWrites(t *testing.T) {
 		t.Errorf("s3fs was %v and is %v", before, after)
 	}
 	// The new mounter knows all about it.
-	must(t, w.stage(ctx, b))
-	must(t, w.publish(ctx, b))
-	must(t, w.unpublish(ctx, b))
-	must(t, w.unstage(ctx, b))
+	w.mount(ctx, b)
+	w.unmount(ctx, b)
 	if after := programs(t, w.dir); len(after) != 0 {
 		t.Errorf("s3fs still runs: %v", after)
 	}
@@ -207,8 +203,7 @@ func TestProgramKilled(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	one, other := w.create(ctx, "one", nil), w.create(ctx, "other", nil)
 	for _, b := range []*bucket{one, other} {
-		must(t, w.stage(ctx, b))
-		must(t, w.publish(ctx, b))
+		w.mount(ctx, b)
 		must(t, os.WriteFile(filepath.Join(b.target, "before"), []byte("text"), 0o600))
 	}
 	again := func(b *bucket) {
@@ -247,8 +242,7 @@ func TestProgramKilled(t *testing.T) {
 		again(other)
 	})
 	for _, b := range []*bucket{one, other} {
-		must(t, w.unpublish(ctx, b))
-		must(t, w.unstage(ctx, b))
+		w.unmount(ctx, b)
 		if err := os.Remove(b.staging); err != nil {
 			t.Errorf("something was written below the mount: %v", err)
 		}

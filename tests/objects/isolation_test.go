@@ -50,8 +50,7 @@ func TestOutOfMemory(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	hungry, other := w.create(ctx, "hungry", nil), w.create(ctx, "modest", nil)
 	for _, b := range []*bucket{hungry, other} {
-		must(t, w.stage(ctx, b))
-		must(t, w.publish(ctx, b))
+		w.mount(ctx, b)
 	}
 	must(t, os.WriteFile(filepath.Join(hungry.target, "before"), []byte("text"), 0o600))
 	pid := programs(t, w.dir)[hungry.staging]
@@ -83,18 +82,14 @@ func TestOutOfMemory(t *testing.T) {
 		t.Errorf("the other mount failed after %d files: %v", n, err)
 	}
 	for _, b := range []*bucket{hungry, other} {
-		must(t, w.unpublish(ctx, b))
-		must(t, w.unstage(ctx, b))
-		must(t, w.delete(ctx, b))
+		w.remove(ctx, b)
 	}
 }
 
 // TestProgramHangs stops s3fs under a program that writes: after the mounter's patience it is given up, and nothing hangs.
 func TestProgramHangs(t *testing.T) {
 	w, ctx := newWorld(t, "--patience=2s"), t.Context()
-	b := w.create(ctx, "hangs", nil)
-	must(t, w.stage(ctx, b))
-	must(t, w.publish(ctx, b))
+	b := w.mounted(ctx, "hangs")
 	must(t, syscall.Kill(programs(t, w.dir)[b.staging], syscall.SIGSTOP))
 	waiting := make(chan error, 1)
 	go func() { waiting <- os.WriteFile(filepath.Join(b.target, "never"), []byte("text"), 0o600) }()
@@ -116,9 +111,7 @@ func TestProgramHangs(t *testing.T) {
 // TestUnstageWaitsForWhatWasWritten unmounts from under a file that is open, as an impatient administrator: it is uploaded.
 func TestUnstageWaitsForWhatWasWritten(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
-	b := w.create(ctx, "dirty", nil)
-	must(t, w.stage(ctx, b))
-	must(t, w.publish(ctx, b))
+	b := w.mounted(ctx, "dirty")
 	f, err := os.Create(filepath.Join(b.target, "file"))
 	must(t, err)
 	_, err = f.WriteString("not uploaded yet")
@@ -139,14 +132,11 @@ func TestUnstageWaitsForWhatWasWritten(t *testing.T) {
 	}
 	must(t, f.Close())
 	must(t, w.unstage(ctx, b))
-	must(t, w.stage(ctx, b))
-	must(t, w.publish(ctx, b))
+	w.mount(ctx, b)
 	if got, err := os.ReadFile(filepath.Join(b.target, "file")); err != nil || string(got) != "not uploaded yet" {
 		t.Errorf("the bucket has %q (%v)", got, err)
 	}
-	must(t, w.unpublish(ctx, b))
-	must(t, w.unstage(ctx, b))
-	must(t, w.delete(ctx, b))
+	w.remove(ctx, b)
 }
 
 // TestWaysToUse mounts for a group, and read-only.
@@ -195,8 +185,7 @@ func TestWaysToUse(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(b.target, "other"), nil, 0o600); !errors.Is(err, syscall.EROFS) {
 			t.Errorf("a write: %v", err)
 		}
-		must(t, w.unpublish(ctx, b))
-		must(t, w.unstage(ctx, b))
+		w.unmount(ctx, b)
 	})
 	must(t, w.delete(ctx, b))
 }
@@ -204,9 +193,7 @@ func TestWaysToUse(t *testing.T) {
 // TestMounterDrains asks a mounter to end, as a container's is, while a file is open for writing: it waits until that is uploaded.
 func TestMounterDrains(t *testing.T) {
 	w, ctx := newWorld(t, "--drain=30s"), t.Context()
-	b := w.create(ctx, "drains", nil)
-	must(t, w.stage(ctx, b))
-	must(t, w.publish(ctx, b))
+	b := w.mounted(ctx, "drains")
 	f, err := os.Create(filepath.Join(b.target, "file"))
 	must(t, err)
 	_, err = f.WriteString("text")
@@ -237,9 +224,7 @@ func TestMounterDrains(t *testing.T) {
 		return err
 	})
 	must(t, os.WriteFile(filepath.Join(b.target, "late"), nil, 0o600))
-	must(t, w.unpublish(ctx, b))
-	must(t, w.unstage(ctx, b))
-	must(t, w.delete(ctx, b))
+	w.remove(ctx, b)
 }
 
 // TestContainerSeesItAgain kills s3fs under a container that takes mounts from the host (mountPropagation: HostToContainer).
@@ -248,8 +233,7 @@ func TestContainerSeesItAgain(t *testing.T) {
 	b := w.create(ctx, "container", nil)
 	pods := w.pods(t)
 	b.target = filepath.Join(pods, "target")
-	must(t, w.stage(ctx, b))
-	must(t, w.publish(ctx, b))
+	w.mount(ctx, b)
 	must(t, os.WriteFile(filepath.Join(b.target, "file"), []byte("text"), 0o600))
 	container := exec.CommandContext(ctx, "unshare", "--mount", "--propagation=slave", "sh", "-ec",
 		`mkdir "$0"; mount --rbind "$1" "$0"; mount --make-rslave "$0"; cat "$0/file"; echo; while read -r _; do cat "$0/file" 2>/dev/null || printf lost; echo; done`,
@@ -276,18 +260,14 @@ func TestContainerSeesItAgain(t *testing.T) {
 	})
 	must(t, stdin.Close())
 	must(t, container.Wait())
-	must(t, w.unpublish(ctx, b))
-	must(t, w.unstage(ctx, b))
-	must(t, w.delete(ctx, b))
+	w.remove(ctx, b)
 }
 
 // TestUnstageBesideACopiedNamespace unmounts a bucket that another mount namespace has as well: with nothing left to upload,
 // nobody waits for that.
 func TestUnstageBesideACopiedNamespace(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
-	b := w.create(ctx, "copied", nil)
-	must(t, w.stage(ctx, b))
-	must(t, w.publish(ctx, b))
+	b := w.mounted(ctx, "copied")
 	must(t, os.WriteFile(filepath.Join(b.target, "file"), []byte("text"), 0o600))
 	copied := exec.CommandContext(ctx, "unshare", "--mount", "--propagation=private", "sh", "-c", "echo; read -r _")
 	stdin, err := copied.StdinPipe()

@@ -109,6 +109,35 @@ func (w *world) delete(ctx context.Context, b *bucket) error {
 	return err
 }
 
+// mounted makes a bucket and mounts it.
+func (w *world) mounted(ctx context.Context, name string) *bucket {
+	w.tb.Helper()
+	b := w.create(ctx, name, nil)
+	w.mount(ctx, b)
+	return b
+}
+
+// mount stages and publishes.
+func (w *world) mount(ctx context.Context, b *bucket) {
+	w.tb.Helper()
+	must(w.tb, w.stage(ctx, b))
+	must(w.tb, w.publish(ctx, b))
+}
+
+// unmount is mount undone.
+func (w *world) unmount(ctx context.Context, b *bucket) {
+	w.tb.Helper()
+	must(w.tb, w.unpublish(ctx, b))
+	must(w.tb, w.unstage(ctx, b))
+}
+
+// remove unmounts a bucket and deletes it.
+func (w *world) remove(ctx context.Context, b *bucket) {
+	w.tb.Helper()
+	w.unmount(ctx, b)
+	must(w.tb, w.delete(ctx, b))
+}
+
 func must(tb testing.TB, err error) {
 	tb.Helper()
 	if err != nil {

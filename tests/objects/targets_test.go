@@ -32,8 +32,7 @@ func TestTargetsOfALostMount(t *testing.T) {
 	pods := w.pods(t)
 	b.staging, b.target = filepath.Join(pods, "staging"), filepath.Join(pods, "writer")
 	must(t, os.Mkdir(b.staging, 0o755))
-	must(t, w.stage(ctx, b))
-	must(t, w.publish(ctx, b))
+	w.mount(ctx, b)
 	reader := filepath.Join(pods, "reader")
 	_, err := w.node.NodePublishVolume(ctx, &csi.NodePublishVolumeRequest{VolumeId: b.VolumeId, VolumeContext: b.VolumeContext,
 		StagingTargetPath: b.staging, TargetPath: reader, VolumeCapability: shared, Readonly: true})
@@ -52,7 +51,5 @@ func TestTargetsOfALostMount(t *testing.T) {
 	_, err = w.node.NodeUnpublishVolume(ctx, &csi.NodeUnpublishVolumeRequest{VolumeId: b.VolumeId, TargetPath: reader})
 	must(t, err)
 	must(t, os.WriteFile(filepath.Join(b.target, "alone"), nil, 0o600))
-	must(t, w.unpublish(ctx, b))
-	must(t, w.unstage(ctx, b))
-	must(t, w.delete(ctx, b))
+	w.remove(ctx, b)
 }

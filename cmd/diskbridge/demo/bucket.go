@@ -137,12 +137,10 @@ func (s *scene) loseNode(ctx context.Context, d *disk) error {
 }
 
 func rest(ctx context.Context, pause time.Duration) error {
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-timer.C:
+	case <-time.After(pause):
 		return nil
 	}
 }

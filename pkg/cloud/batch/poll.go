@@ -142,12 +142,10 @@ func (r *Rhythm) learn(took time.Duration, early bool) {
 
 // Pause waits for d or for the end of ctx, whose error it then returns.
 func Pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-timer.C:
+	case <-time.After(d):
 		return nil
 	}
 }
