@@ -64,7 +64,8 @@ func NewSession(ctx context.Context, opts Options) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg.APIOptions = append(cfg.APIOptions, s.watch(opts.Recorder))
+	cfg.APIOptions = append(cfg.APIOptions, s.watch(opts.Recorder), refuseForeign)
+	tell(&cfg)
 	s.config = cfg
 	return s, nil
 }

@@ -39,12 +39,15 @@ var common = map[string]fault.Kind{
 	"ExpiredToken":                fault.Denied,
 	"ExpiredTokenException":       fault.Denied,
 	"IncompleteSignature":         fault.Denied,
+	"InvalidSignatureException":   fault.Denied,
 	"InvalidClientTokenId":        fault.Denied,
 	"MissingAuthenticationToken":  fault.Denied,
 	"NotAuthorized":               fault.Denied,
 	"OptInRequired":               fault.Denied,
 	"PendingVerification":         fault.Denied,
 	"RequestExpired":              fault.Denied,
+	"RequestInTheFuture":          fault.Denied,
+	"RequestTimeTooSkewed":        fault.Denied,
 	"SignatureDoesNotMatch":       fault.Denied,
 	"UnauthorizedOperation":       fault.Denied,
 	"UnrecognizedClientException": fault.Denied,
@@ -97,7 +100,8 @@ func Do[T any](ctx context.Context, g *Gate, call Call, request func(context.Con
 //   - any other 4xx answer is AWS's refusal: Internal, and nothing was done;
 //   - a 5xx answer, a lost connection or an ended context leaves a mutating call's
 //     outcome unknown, and makes a reading call Unavailable;
-//   - a connection that was never made is Unavailable.
+//   - a connection that was never made, and a request that could not be signed, are
+//     Unavailable, and so is a refusal by somebody on the way to AWS.
 //
 // The cause stays in the chain. It returns nil for nil.
 func Classify(err error, call Call) error {
@@ -106,19 +110,30 @@ func Classify(err error, call Call) error {
 	}
 	f := &fault.Error{Op: call.Op, Subject: call.Subject, Kind: kind(err, call), Code: code(err), Err: cause{err}}
 	var api smithy.APIError
-	if errors.As(err, &api) {
+	if f.Code != "" && errors.As(err, &api) {
 		f.Message, f.Err = strings.TrimSpace(api.ErrorMessage()), nil
-		if f.Code == "" {
-			f.Code = api.ErrorCode()
-		}
 	}
 	if advice := call.Advice[f.Code]; advice != "" {
 		f.Message = strings.TrimSuffix(f.Message, ".") + "; " + advice
 	}
 	if f.Kind == fault.Denied {
-		f.Message += "; grant " + call.Op + " to the driver's role (the policy is in deploy/iam) or mend its credentials"
+		f.Message = strings.TrimSuffix(f.Message, ".") + "; " + remedy(f.Code, call.Op)
 	}
 	return f
+}
+
+// remedy is what a person can do about a denial.
+func remedy(code, op string) string {
+	switch code {
+	case "RequestExpired", "RequestInTheFuture", "RequestTimeTooSkewed":
+		return "set this machine's clock (NTP)"
+	case "AuthFailure", "ExpiredToken", "ExpiredTokenException", "IncompleteSignature", "InvalidClientTokenId",
+		"InvalidSignatureException", "MissingAuthenticationToken", "SignatureDoesNotMatch", "UnrecognizedClientException":
+		return "mend the driver's credentials, or this machine's clock"
+	case "Blocked", "OptInRequired", "PendingVerification":
+		return "the account is not allowed to do this; ask AWS support"
+	}
+	return "grant " + op + " to the driver's role (the policy is in deploy/iam)"
 }
 
 func kind(err error, call Call) fault.Kind {
@@ -143,10 +158,16 @@ func kind(err error, call Call) fault.Kind {
 		}
 		return unknown
 	}
-	if untrusted(err) || neverConnected(err) {
+	if status := httpStatus(err); untrusted(err) || neverConnected(err) || unsigned(err) || status >= 300 && status < 500 {
 		return fault.Unavailable
 	}
 	return unknown
+}
+
+// unsigned reports whether there were no credentials to sign the request with.
+func unsigned(err error) bool {
+	var missing noCredentials
+	return errors.As(err, &missing)
 }
 
 // neverConnected reports whether no connection was made, to AWS or to a proxy before it.
@@ -171,10 +192,10 @@ func Throttled(err error) bool {
 // code returns AWS's error code, or "" where AWS did not answer.
 func code(err error) string {
 	var api smithy.APIError
-	if errors.As(err, &api) {
-		return api.ErrorCode()
+	if unsigned(err) || !errors.As(err, &api) || api.ErrorCode() == "UnknownError" { // the SDK's name for an answer without a code
+		return ""
 	}
-	return ""
+	return api.ErrorCode()
 }
 
 func httpStatus(err error) int {
@@ -185,24 +206,39 @@ func httpStatus(err error) int {
 	return 0
 }
 
-// cause keeps an SDK error in the chain but prints only its innermost text, or which
-// address did not answer: the SDK repeats operation, status and request id, which say
-// nothing to a user.
+// cause keeps an SDK error in the chain but prints only what says something to a user: its
+// innermost text, or who did not answer. The SDK repeats operation, status and request id.
 type cause struct{ err error }
 
 func (c cause) Unwrap() error { return c.err }
 
 func (c cause) Error() string {
 	var network *net.OpError
-	if errors.As(c.err, &network) {
+	var answer *smithyhttp.ResponseError
+	var page foreign
+	switch {
+	case unsigned(c.err):
+		return "there are no AWS credentials: " + innermost(c.err) + "; give the driver a role (IRSA, Pod Identity, of the instance) or keys"
+	case errors.Is(c.err, errNotSent):
+		return errNotSent.Error()
+	case errors.As(c.err, &page):
+		return page.Error()
+	case errors.As(c.err, &network) && neverConnected(c.err):
+		return network.Error() + "; " + wayToAWS
+	case errors.As(c.err, &network):
 		return network.Error()
+	case errors.Is(c.err, context.DeadlineExceeded):
+		return "there was no answer in time"
+	case httpStatus(c.err) >= 300 && errors.As(c.err, &answer):
+		return foreignOf(answer.Response.Response).Error()
 	}
-	inner := c.err
-	for {
-		next := errors.Unwrap(inner)
-		if next == nil {
-			return inner.Error()
-		}
-		inner = next
+	return innermost(c.err)
+}
+
+// innermost is the text of the error that the others are about.
+func innermost(err error) string {
+	for next := err; next != nil; next = errors.Unwrap(next) {
+		err = next
 	}
+	return err.Error()
 }

@@ -46,6 +46,8 @@ func TestClassify_OutcomeOfEveryKindOfFailure(t *testing.T) {
 		{"a connection that was never made", &net.OpError{Op: "dial", Err: errors.New("connection refused")}, fault.Unavailable, fault.Unavailable},
 		{"a proxy that was never reached", &net.OpError{Op: "proxyconnect", Err: &net.OpError{Op: "dial", Err: errors.New("connection refused")}}, fault.Unavailable, fault.Unavailable},
 		{"a certificate that is not trusted", fmt.Errorf("send: %w", &tls.CertificateVerificationError{Err: errors.New("unknown authority")}), fault.Unavailable, fault.Unavailable},
+		{"a proxy that refuses", answer("UnknownError", 403), fault.Unavailable, fault.Unavailable},
+		{"a proxy that fails", answer("UnknownError", 502), fault.UnknownOutcome, fault.Unavailable},
 		{"a deadline", fmt.Errorf("send: %w", context.DeadlineExceeded), fault.UnknownOutcome, fault.Unavailable},
 		{"a deadline while dialling", &net.OpError{Op: "dial", Err: context.DeadlineExceeded}, fault.UnknownOutcome, fault.Unavailable},
 	} {
@@ -71,11 +73,23 @@ func TestClassify_OutcomeOfEveryKindOfFailure(t *testing.T) {
 	}
 }
 
-func TestClassify_ADenialSaysWhatToGrant(t *testing.T) {
-	err := aws.Classify(answer("UnauthorizedOperation", 403), aws.Call{Op: "CreateVolume", Subject: "pvc-1"})
-	const want = "CreateVolume pvc-1: text of AWS; grant CreateVolume to the driver's role (the policy is in deploy/iam) or mend its credentials (UnauthorizedOperation)"
-	if err.Error() != want {
-		t.Errorf("message\n got %s\nwant %s", err, want)
+func TestClassify_SaysWhatToDo(t *testing.T) {
+	const way = "; look at the network, the proxy, the region and AWS_ENDPOINT_URL"
+	for _, tc := range []struct {
+		err  error
+		want string
+	}{
+		{answer("UnauthorizedOperation", 403), "text of AWS; grant CreateVolume to the driver's role (the policy is in deploy/iam) (UnauthorizedOperation)"},
+		{answer("InvalidClientTokenId", 403), "text of AWS; mend the driver's credentials, or this machine's clock (InvalidClientTokenId)"},
+		{answer("RequestExpired", 400), "text of AWS; set this machine's clock (NTP) (RequestExpired)"},
+		{answer("OptInRequired", 401), "text of AWS; the account is not allowed to do this; ask AWS support (OptInRequired)"},
+		{answer("UnknownError", 407), "answered Proxy Authentication Required (no content type), not as AWS does; if it lasts" + strings.Replace(way, ";", ",", 1)},
+		{&net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "ec2.nowhere.amazonaws.com", IsNotFound: true}}, "dial tcp: lookup ec2.nowhere.amazonaws.com: no such host" + way},
+		{fmt.Errorf("send: %w", context.DeadlineExceeded), "there was no answer in time"},
+	} {
+		if err := aws.Classify(tc.err, aws.Call{Op: "CreateVolume", Subject: "pvc-1"}); err.Error() != "CreateVolume pvc-1: "+tc.want {
+			t.Errorf("message\n got %s\nwant CreateVolume pvc-1: %s", err, tc.want)
+		}
 	}
 }
 

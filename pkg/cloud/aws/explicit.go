@@ -60,7 +60,8 @@ func NewExplicitSession(o Explicit) (*Session, error) {
 		}))
 	}
 	cfg.BaseEndpoint = endpoint(o.EC2)
-	cfg.APIOptions = append(cfg.APIOptions, s.watch(o.Recorder))
+	cfg.APIOptions = append(cfg.APIOptions, s.watch(o.Recorder), refuseForeign)
+	tell(&cfg)
 	s.config = cfg
 	return s, nil
 }
