@@ -90,8 +90,15 @@ func TestCreateVolume_clientToken(t *testing.T) {
 	_, err = c.ec2.DescribeVolumes(c.ctx, &ec2.DescribeVolumesInput{VolumeIds: []string{id}})
 	c.wantCode(err, "InvalidVolume.NotFound")
 	c.advance(13 * time.Hour)
-	if again := c.createVolume(token); again == id {
+	second := c.createVolume(token)
+	if second == id {
 		t.Error("the token still lives after 13 hours")
+	}
+	c.advance(13 * time.Hour)
+	if again := c.createVolume(token); again == second {
+		t.Error("the token of a volume that lives still lives after 13 hours")
+	} else if last := c.createVolume(token); last != again {
+		t.Errorf("the token made %s, then %s", again, last)
 	}
 }
 

@@ -2,6 +2,7 @@ package ebs_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/diskbridge/diskbridge/pkg/backend/ebs"
 	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
@@ -38,6 +39,19 @@ func TestCreate_ARepetitionOutlivesItsSource(t *testing.T) {
 	req.Name = "new"
 	if _, err := b.Create(t.Context(), req); !fault.Is(err, fault.NotFound) {
 		t.Errorf("a new volume of it: %v, want not found", err)
+	}
+}
+
+// TestCreate_TheNameOutlivesTheToken: EC2 forgets client tokens after some hours.
+func TestCreate_TheNameOutlivesTheToken(t *testing.T) {
+	t.Parallel()
+	c := instant(t)
+	first := mustCreate(t, c.backend(), "v")
+	if err := c.Advance(t.Context(), 13*time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if again := mustCreate(t, c.backend(), "v"); again.Handle != first.Handle || len(c.ours()) != 1 {
+		t.Errorf("%s is answered after %s; there are %v", again.Handle, first.Handle, c.ours())
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/diskbridge/diskbridge/pkg/emulator/lifecycle"
 	"github.com/diskbridge/diskbridge/pkg/emulator/store"
 	"github.com/diskbridge/diskbridge/pkg/emulator/wire"
 )
@@ -143,7 +144,7 @@ func (s *Service) priorVolume(token, request string) (*store.Volume, error) {
 		return nil, nil
 	}
 	v, ok := s.Store.VolumeByToken(token)
-	if !ok {
+	if !ok || s.Clock.Now().Sub(v.Created) > lifecycle.TokenLife {
 		return nil, nil
 	}
 	if v.TokenRequest != request {

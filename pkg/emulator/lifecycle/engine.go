@@ -17,9 +17,9 @@ import (
 const (
 	// retryAfter is how soon a device that is busy, or a disk that failed, is tried again (emulated time).
 	retryAfter = time.Second
-	// tokenLife is how long a client token outlives its volume. AWS documents no number for EC2;
-	// users of the EBS CSI driver measured about twelve hours.
-	tokenLife = 12 * time.Hour
+	// TokenLife is how long EC2 remembers the client token of a volume, whatever becomes of the volume. AWS documents no
+	// number; users of the EBS CSI driver measured about twelve hours.
+	TokenLife = 12 * time.Hour
 	// terminatedLife is how long a terminated instance stays visible:
 	// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/terminating-instances.html
 	terminatedLife = time.Hour

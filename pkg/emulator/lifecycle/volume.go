@@ -113,7 +113,7 @@ func (e *Engine) forget(v *store.Volume) {
 	e.store.Volumes.Put(&store.Volume{
 		ID: v.ID, Zone: v.Zone, Shape: v.Shape, Created: v.Created, Encrypted: v.Encrypted, KMSKey: v.KMSKey,
 		Snapshot: v.Snapshot, Source: v.Source, Token: v.Token, TokenRequest: v.TokenRequest,
-		State: store.Gone, Change: store.Change{To: store.Gone, At: v.Created.Add(tokenLife)},
+		State: store.Gone, Change: store.Change{To: store.Gone, At: v.Created.Add(TokenLife)},
 	})
 }
 

@@ -287,7 +287,7 @@ func (s *Store) push(d Due) {
 	}
 }
 
-// VolumeByToken is the volume that was created with that token. Call it inside Read or Update.
+// VolumeByToken is the volume that was created last with that token. Call it inside Read or Update.
 func (s *Store) VolumeByToken(token string) (*Volume, bool) {
 	v, ok := s.Volumes.Get(s.tokens[token])
 	if !ok {
@@ -297,7 +297,10 @@ func (s *Store) VolumeByToken(token string) (*Volume, bool) {
 }
 
 func (s *Store) noteToken(v *Volume) {
-	if v != nil && v.Token != "" {
+	if v == nil || v.Token == "" {
+		return
+	}
+	if last, ok := s.Volumes.Get(s.tokens[v.Token]); !ok || !v.Created.Before(last.Created) {
 		s.tokens[v.Token] = v.ID
 	}
 }
