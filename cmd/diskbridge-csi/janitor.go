@@ -59,7 +59,7 @@ func parseJanitor(args []string, stdout, stderr io.Writer) (*janitorSettings, er
 	fs.StringVar(&j.clusterID, "cluster-id", "", "whose directories to remove, as the controller has it (default: the UID of the namespace kube-system; outside Kubernetes: "+config.Standalone+")")
 	fs.StringVar(&j.kubeconfig, "kubeconfig", "", "Kubernetes is at the server of this `FILE` (default: in a pod, its own cluster; elsewhere: no Kubernetes)")
 	fs.StringVar(&j.point, "mount-point", "/run/diskbridge/janitor", "mount file systems on `DIR`, which is made and seen by nobody else")
-	fs.StringVar(&j.mounterSocket, "mounter-socket", "", "encrypt in transit through `diskbridge-csi mounter`: `PATH` (empty: no)")
+	fs.StringVar(&j.mounterSocket, "mounter-socket", "", "encrypt in transit through the diskbridge-csi mounter at this Unix socket: `PATH` (empty: no)")
 	fs.DurationVar(&j.interval, "interval", time.Minute, "time between two looks for work")
 	fs.DurationVar(&j.patience, "patience", 10*time.Minute, "time for one directory in one round; a larger one is gone on with in the next")
 	fs.DurationVar(&j.absence, "absence-interval", 3*time.Second, "time between the two not-found answers of AWS that prove absence; shorter only for an emulator")
@@ -117,10 +117,11 @@ func (j *janitorSettings) serve(ctx context.Context, inKubernetes bool) error {
 	if !j.once {
 		return work.Run(ctx)
 	}
-	if left := work.Round(ctx); left > 0 {
-		return fmt.Errorf("%d directories are left; the log says why", left)
+	left, err := work.Round(ctx)
+	if err == nil && left > 0 {
+		err = fmt.Errorf("%d directories are left; the log says why", left)
 	}
-	return nil
+	return err
 }
 
 // identify fills what was not configured from Kubernetes and instance metadata.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -21,7 +22,8 @@ import (
 	"github.com/diskbridge/diskbridge/pkg/version"
 )
 
-const usage = `diskbridge-csi serves EBS volumes to Kubernetes and other container orchestrators over CSI.
+const usage = `diskbridge-csi serves EBS volumes, EFS file systems and S3 buckets to Kubernetes and other
+container orchestrators over CSI.
 
 Usage:
   diskbridge-csi MODE [flags]
@@ -30,7 +32,7 @@ Modes:
   controller  provisions, attaches, grows and snapshots volumes; needs AWS credentials
   node        stages and mounts volumes on this machine; needs root, no AWS credentials
   all         both in one process
-  mounter     keeps the TLS tunnels of this machine's mounts, also while the node plugin is replaced
+  mounter     keeps TLS tunnels of EFS and mounts of S3 while the node plugin is replaced; needs root
   janitor     removes the directories of deleted EFS volumes; needs root and AWS credentials
   version     prints the version
 
@@ -135,7 +137,7 @@ func flags(s *config.Settings) *flag.FlagSet {
 // parseMode reads the arguments of a mode, which has the flag set's name, and sets up logging. flag.ErrHelp means that
 // help was asked for and is printed.
 func parseMode(fs *flag.FlagSet, args []string, usage, examples string, stdout, stderr io.Writer) error {
-	verbosity := fs.String("v", "2", "log `LEVEL`: 0 problems, 2 every change, 5 every request")
+	verbosity := fs.Uint("v", 2, "log `LEVEL`: 0 problems, 2 every change, 5 every request")
 	fs.SetOutput(io.Discard)
 	err := fs.Parse(args)
 	switch {
@@ -152,7 +154,7 @@ func parseMode(fs *flag.FlagSet, args []string, usage, examples string, stdout, 
 	case fs.NArg() > 0:
 		return fmt.Errorf("unexpected argument %q; every setting is a --flag=value", fs.Arg(0))
 	}
-	setLogging(*verbosity, stderr)
+	setLogging(strconv.FormatUint(uint64(*verbosity), 10), stderr)
 	return nil
 }
 
@@ -164,7 +166,7 @@ func isHelp(arg string) bool {
 	return false
 }
 
-// setLogging sends klog's text format to w; the level is checked by klog itself.
+// setLogging sends klog's text format to w.
 func setLogging(level string, w io.Writer) {
 	fs := flag.NewFlagSet("klog", flag.ContinueOnError)
 	klog.InitFlags(fs)
@@ -173,8 +175,6 @@ func setLogging(level string, w io.Writer) {
 	// An error is one line: not one for each level below it too, nor one more for stderr.
 	_ = fs.Set("one_output", "true")
 	_ = fs.Set("stderrthreshold", "FATAL")
-	if fs.Set("v", level) != nil {
-		_ = fs.Set("v", "2") // a level that is no number means the default
-	}
+	_ = fs.Set("v", level)
 	klog.SetOutput(w)
 }

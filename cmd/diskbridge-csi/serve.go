@@ -97,7 +97,12 @@ func serve(ctx context.Context, s *config.Settings, inKubernetes bool) (err erro
 	}
 	p.goKubernetes(ctx, group)
 	if s.HTTPEndpoint != "" {
-		group.Go(func() error { return observe.Serve(ctx, s.HTTPEndpoint, p.metrics, p.ready) })
+		group.Go(func() error {
+			if err := observe.Serve(ctx, s.HTTPEndpoint, p.metrics, p.ready); err != nil {
+				return fmt.Errorf("--http-endpoint: %w", err)
+			}
+			return nil
+		})
 	}
 	debug.FreeOSMemory() // what only starting needed
 	return group.Wait()
@@ -246,7 +251,12 @@ func (p *plugin) registration(kind backend.Kind, socket string) *registration.Pl
 	out := registration.New(registration.Options{
 		Driver: kind.Driver, Dir: p.settings.KubeletRegistrationDir,
 		Endpoint: filepath.Join(p.settings.KubeletSocketDir, kind.Driver, "csi.sock"),
-		Ready:    func(ctx context.Context) error { return csi.Probe(ctx, socket) },
+		Ready: func(ctx context.Context) error {
+			if err := p.probe(ctx, kind.Name); err != nil {
+				return err
+			}
+			return csi.Probe(ctx, socket)
+		},
 	})
 	p.plugins = append(p.plugins, out)
 	return out

@@ -102,7 +102,7 @@ func (s *Settings) Flags(fs *flag.FlagSet, known backend.Registry) {
 		fs.StringVar(&s.DeviceRoot, "device-root", "/dev", "where device nodes are")
 		fs.StringVar(&s.SysfsRoot, "sysfs-root", "/sys", "where sysfs is mounted")
 		fs.StringVar(&s.PathRoot, "path-root", "", "staging and target paths must be inside `DIR` (empty: any absolute path)")
-		fs.StringVar(&s.MounterSocket, "mounter-socket", "", "Unix socket `PATH` of this machine's diskbridge-csi mounter, which EFS volumes with encryptInTransit need")
+		fs.StringVar(&s.MounterSocket, "mounter-socket", "", "Unix socket `PATH` of this machine's diskbridge-csi mounter, which S3 buckets and EFS volumes with encryptInTransit need")
 		fs.BoolVar(&s.EvictLostMounts, "evict-lost-mounts", false, "evict pods whose bucket was lost and that cannot see it again, through Kubernetes' Eviction API")
 		fs.StringVar(&s.KubeletRegistrationDir, "kubelet-registration-dir", "", "register with the kubelet that looks for plugins in `DIR`, its plugins_registry (empty: off)")
 		fs.StringVar(&s.KubeletSocketDir, "kubelet-socket-dir", "", "what kubelet calls --socket-dir, where its own view is another (default: the same `DIR`)")
@@ -112,6 +112,7 @@ func (s *Settings) Flags(fs *flag.FlagSet, known backend.Registry) {
 
 var (
 	driverName   = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9.]{0,61}[A-Za-z0-9])?$`) // CSI spec, GetPluginInfo
+	instanceID   = regexp.MustCompile(`^i-[0-9a-f]{8}([0-9a-f]{9})?$`)
 	instanceType = regexp.MustCompile(`^[a-z0-9][-a-z0-9]*\.[a-z0-9][-a-z0-9]*$`)
 	clusterID    = regexp.MustCompile(`^[A-Za-z0-9][-A-Za-z0-9._]{0,62}$`)
 )
@@ -235,6 +236,8 @@ func (s *Settings) checkNode() error {
 		return errors.New("--evict-lost-mounts: it needs --mounter-socket and --node-name")
 	case s.VolumeAttachLimit < 0 || s.VolumeAttachLimit > 128:
 		return fmt.Errorf("--volume-attach-limit: %d is not from 0 to 128", s.VolumeAttachLimit)
+	case s.NodeID != "" && !instanceID.MatchString(s.NodeID):
+		return fmt.Errorf("--node-id: %q is not an EC2 instance id such as i-0123456789abcdef0", s.NodeID)
 	case s.InstanceType != "" && !instanceType.MatchString(s.InstanceType):
 		return fmt.Errorf("--instance-type: %q is not an instance type such as m5.large", s.InstanceType)
 	case !slices.Contains(volume.FSTypes(), s.DefaultFSType):

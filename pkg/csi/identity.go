@@ -2,9 +2,12 @@ package csi
 
 import (
 	"context"
+	"sync"
+	"time"
 
 	csipb "github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+	"k8s.io/klog/v2"
 )
 
 // Identity answers who the plugin is.
@@ -20,7 +23,14 @@ type Identity struct {
 	Manifest func() map[string]string
 	// Ready answers Probe: nil once the plugin can work.
 	Ready func(ctx context.Context) error
+
+	mu   sync.Mutex // guards below
+	told string     // why it was not ready, as the log says
+	when time.Time
 }
+
+// tellAgain is how often the log says what keeps the plugin from being ready.
+const tellAgain = time.Minute
 
 var _ csipb.IdentityServer = (*Identity)(nil)
 
@@ -51,10 +61,24 @@ func (s *Identity) GetPluginCapabilities(context.Context, *csipb.GetPluginCapabi
 	return out, nil
 }
 
-// Probe answers whether the plugin can work.
+// Probe answers whether the plugin can work. One that cannot yet is not ready, and that is no error: at an error Kubernetes'
+// sidecars end, and the more often they have, the later they come back.
 func (s *Identity) Probe(ctx context.Context, _ *csipb.ProbeRequest) (*csipb.ProbeResponse, error) {
-	if err := s.Ready(ctx); err != nil {
-		return nil, Status(err)
+	err := s.Ready(ctx)
+	s.tell(ctx, err)
+	return &csipb.ProbeResponse{Ready: wrapperspb.Bool(err == nil)}, nil
+}
+
+// tell logs what keeps the plugin from being ready; sidecars ask every second.
+func (s *Identity) tell(ctx context.Context, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case err == nil && s.told != "":
+		klog.FromContext(ctx).Info("Ready")
+		s.told = ""
+	case err != nil && (err.Error() != s.told || time.Since(s.when) >= tellAgain):
+		klog.FromContext(ctx).Info("Not ready", "reason", err.Error())
+		s.told, s.when = err.Error(), time.Now()
 	}
-	return &csipb.ProbeResponse{Ready: wrapperspb.Bool(true)}, nil
 }

@@ -41,7 +41,9 @@ type Janitor struct {
 // Run works until ctx ends. What fails is logged and tried again in the next round.
 func (j *Janitor) Run(ctx context.Context) error {
 	for {
-		j.Round(ctx)
+		if _, err := j.Round(ctx); err != nil {
+			klog.FromContext(ctx).Error(err, "Cannot see what is to be removed")
+		}
 		timer := time.NewTimer(j.Interval)
 		select {
 		case <-ctx.Done():
@@ -53,17 +55,17 @@ func (j *Janitor) Run(ctx context.Context) error {
 }
 
 // Round removes what is on the list now, one after the other, and returns how many are
-// left: a directory that cannot be removed does not keep others.
-func (j *Janitor) Round(ctx context.Context) (left int) {
+// left: a directory that cannot be removed does not keep others. Its error is that the list
+// could not be read.
+func (j *Janitor) Round(ctx context.Context) (left int, err error) {
 	log := klog.FromContext(ctx)
 	list, err := j.Queue.Removals(ctx)
 	if err != nil {
-		log.Error(err, "Cannot see what is to be removed")
-		return 0
+		return 0, err
 	}
 	for _, r := range list {
 		if ctx.Err() != nil {
-			return left + 1
+			return left + 1, nil
 		}
 		start := time.Now()
 		files, err := j.remove(ctx, r)
@@ -78,7 +80,7 @@ func (j *Janitor) Round(ctx context.Context) (left int) {
 		}
 		left++
 	}
-	return left
+	return left, nil
 }
 
 func (j *Janitor) remove(ctx context.Context, r volume.Removal) (files int, err error) {

@@ -60,14 +60,14 @@ func TestJanitor_RemovesWhatIsAskedFor(t *testing.T) {
 	}
 	j := newJanitor(w)
 	j.TLS = true
-	if left := j.Round(t.Context()); left != 2 {
-		t.Errorf("%d are left, want 2", left)
+	if left, err := j.Round(t.Context()); left != 2 || err != nil {
+		t.Errorf("%d are left, want 2; %v", left, err)
 	}
 	if !slices.Equal(w.removed, []string{"/a", "/b"}) || len(w.asked) != 2 || w.addressed[0] != "10.0.0.7//mnt" || !w.tls {
 		t.Errorf("removed %v through %v (TLS %t); still asked for %v", w.removed, w.addressed, w.tls, w.asked)
 	}
 	delete(w.refused, "/large")
-	if left := j.Round(t.Context()); left != 1 || w.removed[2] != "/large" {
+	if left, _ := j.Round(t.Context()); left != 1 || w.removed[2] != "/large" {
 		t.Errorf("%d are left after the second round, removed %v", left, w.removed)
 	}
 }

@@ -10,13 +10,20 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
+// readyLimit is less than probes wait, so that they learn the reason.
+const readyLimit = 8 * time.Second
+
 // Serve answers /metrics, /healthz (the process runs) and /readyz (ready returns
 // nil) on endpoint, HOST:PORT, until ctx ends.
 func Serve(ctx context.Context, endpoint string, m *Metrics, ready func(context.Context) error) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, nil) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { answer(w, ready(r.Context())) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), readyLimit)
+		defer cancel()
+		answer(w, ready(ctx))
+	})
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", endpoint)
 	if err != nil {
 		return err

@@ -62,7 +62,12 @@ func TestServe_MetricsHealthAndReadiness(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- observe.Serve(ctx, addr, m, func(context.Context) error { return errors.New("EC2 does not answer") })
+		ended <- observe.Serve(ctx, addr, m, func(ctx context.Context) error {
+			if until, ok := ctx.Deadline(); !ok || time.Until(until) > 9*time.Second {
+				return errors.New("kubelet waits for 10 s only, and would not learn the reason")
+			}
+			return errors.New("EC2 does not answer")
+		})
 	}()
 	if code, _ := get(t, "http://"+addr+"/healthz"); code != http.StatusOK {
 		t.Errorf("healthz %d", code)

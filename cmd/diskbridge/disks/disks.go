@@ -11,13 +11,15 @@ import (
 	"github.com/diskbridge/diskbridge/pkg/backend/ebs"
 	"github.com/diskbridge/diskbridge/pkg/cloud/aws"
 	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
+	"github.com/diskbridge/diskbridge/pkg/volume"
 )
 
 // Command is one of the operator's commands.
 type Command struct {
 	Name, Summary string
 	usage         string
-	disk          bool // takes a disk
+	disk          bool                 // takes a disk
+	lacks         func(options) string // what must be given and is not; nil: nothing more
 	flags         func(*flag.FlagSet, *options)
 	run           func(ctx context.Context, k ebs.Keeper, o options, out io.Writer) error
 }
@@ -65,6 +67,7 @@ func Commands() []Command {
 			usage: "diskbridge adopt says who holds a disk; the other world then neither attaches nor deletes it.\n\nUsage:\n  diskbridge adopt VOLUME --holder=HOLDER [flags]\n\nFlags:\n  --holder=HOLDER  bosh:DIRECTOR-UUID or kubernetes:CLUSTER/PV\n" + common +
 				"\nExamples:\n  diskbridge adopt vol-0123456789abcdef0 --holder=bosh:2b0f2c0e-6a9e-4a4b-8f1e-0d8f2b7e9c11\n  diskbridge adopt vol-0123456789abcdef0 --holder=kubernetes:prod/pv-database\n",
 			flags: func(f *flag.FlagSet, o *options) { f.StringVar(&o.holder, "holder", "", "") },
+			lacks: func(o options) string { return without(o.holder, "--holder") },
 			run: func(ctx context.Context, k ebs.Keeper, o options, out io.Writer) error {
 				return done(out, k.Adopt(ctx, o.id, o.holder), "%s is held by %s", o.id, o.holder)
 			},
@@ -82,6 +85,7 @@ func Commands() []Command {
 			usage: "diskbridge convert records what a disk carries, where nobody knew it. It writes nothing to the disk: use it only for\na disk with BOSH's partition, for BOSH's agent erases a file system without a partition.\n\nUsage:\n  diskbridge convert VOLUME --layout=bosh [flags]\n\nFlags:\n  --layout=bosh    one GPT partition named bosh-partition-0, with ext4 or xfs\n" + common +
 				"\nExamples:\n  diskbridge convert vol-0123456789abcdef0 --layout=bosh\n",
 			flags: func(f *flag.FlagSet, o *options) { f.StringVar(&o.layout, "layout", "", "") },
+			lacks: func(o options) string { return without(o.layout, "--layout=bosh") },
 			run: func(ctx context.Context, k ebs.Keeper, o options, out io.Writer) error {
 				return done(out, k.Convert(ctx, o.id, o.layout), "%s is known to have layout %s", o.id, o.layout)
 			},
@@ -119,6 +123,12 @@ func (c Command) Run(ctx context.Context, args []string, stdout, stderr io.Write
 	case flags.NArg() > 0:
 		return wrong("unexpected argument %q", flags.Arg(0))
 	}
+	if h, err := volume.ParseHandle(o.id); c.disk && (err != nil || h.Kind != volume.EBS) {
+		return wrong("%q is not a disk (vol-…)", o.id)
+	}
+	if c.lacks != nil && c.lacks(o) != "" {
+		return wrong("%s must be given", c.lacks(o))
+	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if err := c.inCloud(ctx, o, stdout); err != nil {
@@ -139,6 +149,14 @@ func (c Command) inCloud(ctx context.Context, o options, out io.Writer) error {
 	client := ec2.New(session.Config(), ec2.Options{AbsenceInterval: o.absence})
 	defer client.Close()
 	return c.run(ctx, ebs.NewKeeper(client), o, out)
+}
+
+// without is the flag whose value is empty.
+func without(value, flag string) string {
+	if value == "" {
+		return flag
+	}
+	return ""
 }
 
 func show(out io.Writer, list []ebs.Record, err error) error {
