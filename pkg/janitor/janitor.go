@@ -41,7 +41,7 @@ type Janitor struct {
 // Run works until ctx ends. What fails is logged and tried again in the next round.
 func (j *Janitor) Run(ctx context.Context) error {
 	for {
-		if _, err := j.Round(ctx); err != nil {
+		if _, err := j.Round(ctx); err != nil && ctx.Err() == nil {
 			klog.FromContext(ctx).Error(err, "Cannot see what is to be removed")
 		}
 		timer := time.NewTimer(j.Interval)
@@ -56,7 +56,7 @@ func (j *Janitor) Run(ctx context.Context) error {
 
 // Round removes what is on the list now, one after the other, and returns how many are
 // left: a directory that cannot be removed does not keep others. Its error is that the list
-// could not be read.
+// could not be read, or the end of ctx.
 func (j *Janitor) Round(ctx context.Context) (left int, err error) {
 	log := klog.FromContext(ctx)
 	list, err := j.Queue.Removals(ctx)
@@ -65,7 +65,7 @@ func (j *Janitor) Round(ctx context.Context) (left int, err error) {
 	}
 	for _, r := range list {
 		if ctx.Err() != nil {
-			return left + 1, nil
+			return left + 1, ctx.Err()
 		}
 		start := time.Now()
 		files, err := j.remove(ctx, r)
