@@ -57,7 +57,14 @@ var _ objectmount.Gate = (*gate)(nil)
 // Open opens a proxy, in the place of the mount's last one.
 func (g *gate) Open(ctx context.Context, mount string, plan volume.ObjectPlan, own *volume.ObjectCredentials, last *objectmount.Access) (objectmount.Access, error) {
 	const op = "open the way to the bucket"
-	target, keys, err := g.target(ctx, plan, own, last == nil)
+	g.mu.Lock()
+	_, open := g.ways[mount]
+	g.mu.Unlock()
+	known := last
+	if open {
+		known = nil // other credentials must show what they are good for
+	}
+	target, keys, err := g.target(ctx, plan, own, known)
 	if err != nil {
 		return objectmount.Access{}, fault.Wrap(op, plan.Bucket, err)
 	}
@@ -77,7 +84,9 @@ func (g *gate) Open(ctx context.Context, mount string, plan volume.ObjectPlan, o
 	defer g.mu.Unlock()
 	g.ways[mount] = w
 	door = w.Door()
-	return objectmount.Access{URL: door.URL(), Region: target.Region, PathStyle: true, AccessKeyID: door.AccessKeyID, SecretAccessKey: door.SecretAccessKey}, nil
+	return objectmount.Access{
+		URL: door.URL(), Region: target.Region, PathStyle: true, Owner: target.Owner, AccessKeyID: door.AccessKeyID, SecretAccessKey: door.SecretAccessKey,
+	}, nil
 }
 
 // Why is why the last request of a mount failed that did; nil if none did.
@@ -127,10 +136,13 @@ func (g *gate) closeAll() (err error) {
 	return err
 }
 
-// target is where a plan's bucket is, whose it must be, and what requests are signed with. look says to look at the bucket:
-// S3's own words are better than what programs make of them.
-func (g *gate) target(ctx context.Context, plan volume.ObjectPlan, own *volume.ObjectCredentials, look bool) (t resign.Target, keys sdkaws.CredentialsProvider, err error) {
+// target is where a plan's bucket is, whose it must be, and what requests are signed with. With what is known of it from before
+// nobody is asked anything; else the bucket is looked at: S3's own words are better than what programs make of them.
+func (g *gate) target(ctx context.Context, plan volume.ObjectPlan, own *volume.ObjectCredentials, known *objectmount.Access) (t resign.Target, keys sdkaws.CredentialsProvider, err error) {
 	var options clouds3.Options
+	if known != nil {
+		options.Owner = known.Owner
+	}
 	if options.Endpoint, err = g.endpoint(plan.Profile); err != nil {
 		return t, nil, err
 	}
@@ -148,12 +160,12 @@ func (g *gate) target(ctx context.Context, plan volume.ObjectPlan, own *volume.O
 	if client.Region() == "" {
 		return t, nil, fault.New(fault.Invalid, "find S3", plan.Bucket, "the bucket's region is not known: write it into the volume context %q, or give the mounter --region", volume.ContextRegion)
 	}
-	if keys, err = g.keys(ctx, own); err != nil {
+	if keys, err = g.keys(ctx, own, known != nil); err != nil {
 		return t, nil, err
 	}
 	at, err := client.Place(ctx, plan.Bucket)
 	t = resign.Target{URL: at.URL, Region: at.Region, Bucket: plan.Bucket, Prefix: plan.Prefix, Owner: at.Owner, TLS: at.TLS}
-	if err != nil || !look {
+	if err != nil || known != nil {
 		return t, keys, err
 	}
 	return t, keys, lookAt(ctx, client, t)
@@ -193,14 +205,17 @@ func (g *gate) endpoint(name string) (*clouds3.Endpoint, error) {
 	return nil, fault.New(fault.Invalid, "find S3", name, "this node's mounter does not know the endpoint profile; %s", known)
 }
 
-// keys are those of a secret, or the mounter's own of each moment.
-func (g *gate) keys(ctx context.Context, own *volume.ObjectCredentials) (sdkaws.CredentialsProvider, error) {
+// keys are those of a secret, or the mounter's own of each moment, which must be there now unless later will do.
+func (g *gate) keys(ctx context.Context, own *volume.ObjectCredentials, later bool) (sdkaws.CredentialsProvider, error) {
 	if own != nil {
 		return credentials.NewStaticCredentialsProvider(own.AccessKeyID, own.SecretAccessKey, own.SessionToken), nil
 	}
 	var c sdkaws.Credentials
 	var err error
 	provider := g.session.Config().Credentials
+	if provider != nil && later {
+		return provider, nil
+	}
 	if provider != nil {
 		c, err = provider.Retrieve(ctx)
 	}

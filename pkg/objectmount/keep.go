@@ -2,8 +2,10 @@ package objectmount
 
 import (
 	"context"
+	"errors"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"k8s.io/klog/v2"
 
 	"github.com/diskbridge/diskbridge/pkg/mount"
@@ -35,30 +37,58 @@ func (u *unit) takeOver() {
 	})
 }
 
-// reopen opens the way to the bucket where the program expects it; false if the mounter ends. Where that does not succeed
-// soon, the program could only fail, and is ended.
+// thaw lets a bucket be written to again that an earlier mounter froze, and then ended before it had unmounted it.
+func (u *unit) thaw() {
+	layers, err := mount.Layers(u.Staging)
+	if n := len(layers); err != nil || n == 0 || layers[n-1].Device != u.Device || !layers[n-1].ReadOnly || u.Plan.ReadOnly || !u.Ending.IsZero() {
+		return
+	}
+	if err := mount.Thaw(u.Staging); err != nil {
+		klog.FromContext(u.m.ctx).Error(err, "A bucket takes no writes", "volume", u.handle)
+	}
+}
+
+// reopen opens the way to the bucket where the program expects it; false if the mounter ends. Where another has its place, and
+// keeps it, the program could only fail, and is ended; anything else may pass, and the program may hold what was not uploaded.
 func (u *unit) reopen() bool {
 	ctx, log := u.m.ctx, klog.FromContext(u.m.ctx).WithValues("volume", u.handle)
-	if u.take(ctx) != nil {
-		return false
-	}
-	defer u.release()
+	pause := firstPause
 	for begin := time.Now(); ; {
-		_, err := u.m.Gate.Open(ctx, u.id, u.Plan, u.Credentials, u.Access)
-		if err == nil {
-			return true
-		}
-		log.Error(err, "The way to a bucket that is mounted is not open again; it is tried again")
-		if time.Since(begin) > reopenLimit {
-			if err := u.stop(); err != nil {
-				log.Error(err, "The program of a bucket cannot be ended")
-			}
-			return true
-		}
-		if !rest(ctx, firstPause) {
+		if u.take(ctx) != nil {
 			return false
 		}
+		done, err := u.tryReopen(ctx, time.Since(begin) > reopenLimit)
+		u.release()
+		if err != nil {
+			log.Error(err, "The way to a bucket that is mounted is not open again; it is tried again")
+		}
+		if done {
+			return true
+		}
+		if !rest(ctx, pause) {
+			return false
+		}
+		if time.Since(begin) > reopenLimit {
+			pause = min(2*pause, lastPause)
+		}
 	}
+}
+
+// tryReopen reports whether nothing is left to open; late says that the program has been waiting for long.
+func (u *unit) tryReopen(ctx context.Context, late bool) (done bool, err error) {
+	if u.gone || !u.Ending.IsZero() || u.Process == nil || !u.Process.alive() {
+		return true, nil
+	}
+	_, err = u.m.Gate.Open(ctx, u.id, u.Plan, u.Credentials, u.Access)
+	switch {
+	case err == nil:
+		u.thaw()
+		return true, nil
+	case late && errors.Is(err, unix.EADDRINUSE):
+		err = errors.Join(err, u.stop())
+		return u.Process == nil, err
+	}
+	return false, err
 }
 
 // keep mounts again what is lost, until the unit is gone or the mounter ends.

@@ -207,8 +207,7 @@ func (m *Mounts) Stage(ctx context.Context, plan volume.ObjectPlan, stagingPath 
 		if err := u.same(plan); err != nil {
 			return err
 		}
-		u.Credentials = own // for the next start
-		if err := u.note(u.dir()); err != nil {
+		if err := u.renew(ctx, own); err != nil {
 			return err
 		}
 		return u.sound(ctx)

@@ -35,7 +35,8 @@ type Bucket struct {
 type Access struct {
 	URL       string `json:"url"`
 	Region    string `json:"region"`
-	PathStyle bool   `json:"pathStyle"` // the bucket is in the path, not in the name of the host
+	PathStyle bool   `json:"pathStyle"`       // the bucket is in the path, not in the name of the host
+	Owner     string `json:"owner,omitempty"` // account that the bucket must belong to; "": it is not known
 
 	AccessKeyID     string `json:"accessKeyID"`
 	SecretAccessKey string `json:"secretAccessKey"`
@@ -52,7 +53,8 @@ type Command struct {
 // Gate knows where buckets are and what requests are signed with. Its methods are idempotent.
 type Gate interface {
 	// Open opens the way to a plan's bucket for a mount. own are the credentials of a secret, nil stands for the mounter's.
-	// last is what an earlier mounter answered, for a program that still runs: it must find what it knows. Else it is nil.
+	// last is what was answered before, for a program that still runs: it must find what it knows, and nobody need be asked
+	// for it after a crash. A way that is open is only changed for what the bucket accepts. Else it is nil.
 	Open(ctx context.Context, mount string, plan volume.ObjectPlan, own *volume.ObjectCredentials, last *Access) (Access, error)
 	// Why is why the mount's requests fail, as far as the gate knows; nil if they do not.
 	Why(mount string) error

@@ -69,13 +69,17 @@ func (s S3FS) Command(b Bucket) (Command, error) {
 	}
 	args := []string{what, b.Point, "-f"}
 	for _, o := range append(options, p.Options...) {
-		args = append(args, "-o", o)
+		args = append(args, "-o", oneOption.Replace(o))
 	}
 	return Command{
 		Path: path, Args: args, Env: []string{"LC_ALL=C", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + b.Dir},
 		Files: map[string]string{"passwd": b.Access.AccessKeyID + ":" + b.Access.SecretAccessKey + "\n"},
 	}, nil
 }
+
+// oneOption keeps FUSE from cutting an option at its commas: a prefix, which is part of the source, may have some.
+// https://github.com/libfuse/libfuse/blob/master/include/fuse_opt.h
+var oneOption = strings.NewReplacer(`\`, `\\`, `,`, `\,`)
 
 // given reports whether an option is among those of a user.
 func given(options volume.MountOptions, name string) bool {

@@ -3,7 +3,6 @@ package objectmount
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -76,6 +75,21 @@ func (u *unit) mount(ctx context.Context, r record) (err error) {
 	}
 	u.m.work.Go(u.keep)
 	return nil
+}
+
+// renew takes other credentials, such as those of a secret that was changed, also for the program that runs. Those that
+// the bucket refuses change nothing.
+func (u *unit) renew(ctx context.Context, own *volume.ObjectCredentials) error {
+	if was := u.Credentials; was == own || was != nil && own != nil && *was == *own {
+		return nil
+	}
+	if u.Access != nil && u.Process != nil && u.Process.alive() {
+		if _, err := u.m.Gate.Open(ctx, u.id, u.Plan, own, u.Access); err != nil {
+			return err
+		}
+	}
+	u.Credentials = own
+	return u.note(u.dir())
 }
 
 // vacate makes sure that nothing is mounted at a staging path but what a mounter left that could not note it any more.
@@ -196,18 +210,42 @@ func (u *unit) discard() error {
 	return err
 }
 
-// sound makes sure that the bucket is mounted, now.
+// sound makes sure that the bucket is mounted, now. A program that runs may hold what was not uploaded yet, and is not ended
+// because of what somebody else did to its staging path.
 func (u *unit) sound(ctx context.Context) error {
-	if u.Process != nil && u.Process.alive() {
-		layers, err := mount.Layers(u.Staging)
-		if err != nil {
-			return err
-		}
-		if n := len(layers); n > 0 && u.m.ours(layers[n-1], u.handle) && layers[n-1].Device == u.Device {
+	if u.Process == nil || !u.Process.alive() {
+		return u.repair(ctx)
+	}
+	layers, err := mount.Layers(u.Staging)
+	if err != nil {
+		return err
+	}
+	if n := len(layers); n > 0 {
+		switch top := layers[n-1]; {
+		case u.m.ours(top, u.handle) && top.Device == u.Device:
 			return nil
+		case !u.m.ours(top, u.handle) && !isShield(top):
+			return fault.New(fault.Conflict, "check mount", u.Staging, "%s (%s) is mounted above %s; unmount it first", top.Source, top.FSType, u.handle)
+		}
+	}
+	for _, t := range u.Targets {
+		if found, err := u.restage(t); found || err != nil {
+			return err
 		}
 	}
 	return u.repair(ctx)
+}
+
+// restage makes the staging path show again what a target still shows.
+func (u *unit) restage(t target) (found bool, err error) {
+	layers, err := mount.Layers(t.Path)
+	if n := len(layers); err != nil || n == 0 || layers[n-1].Device != u.Device || layers[n-1].ReadOnly && !u.Plan.ReadOnly {
+		return false, err
+	}
+	if _, err := u.shield(u.Staging); err != nil {
+		return false, err
+	}
+	return true, mount.Bind(t.Path, u.Staging, u.Plan.ReadOnly)
 }
 
 // unmount takes the mount away from its staging path. From then on the program has nothing to serve, and ends when all is written.
@@ -266,120 +304,5 @@ func (u *unit) finish() error {
 	}
 	err := u.discard()
 	u.m.drop(u)
-	return err
-}
-
-// publish binds the mount to a target.
-func (u *unit) publish(path string, readOnly, only bool) error {
-	point, err := mount.Place(path)
-	if err != nil {
-		return err
-	}
-	layers, err := mount.Layers(point)
-	if err != nil {
-		return err
-	}
-	t := target{point, readOnly}
-	if n := len(layers); n > 0 {
-		switch top := layers[n-1]; {
-		case u.m.ours(top, u.handle) && top.Device == u.Device && top.ReadOnly != readOnly:
-			return fault.New(fault.Conflict, "check mount", point, "the volume is published there, but read-only is %t and not %t; unpublish it first", top.ReadOnly, readOnly)
-		case u.m.ours(top, u.handle) && top.Device == u.Device:
-			return u.published(t)
-		case !u.m.ours(top, u.handle) && !isShield(top):
-			return fault.New(fault.Conflict, "check mount", point, "%s (%s) is mounted there, and not %s; unmount it first if it is not needed", top.Source, top.FSType, u.handle)
-		}
-	}
-	if others := u.others(point); only && len(others) > 0 {
-		return fault.New(fault.InUse, "publish", point, "the volume is published at %s already, and its access mode allows one path; unpublish it there first", others[0])
-	}
-	if err := mount.MakeTarget(point); err != nil {
-		return err
-	}
-	if err := u.bind(t); err != nil {
-		return err
-	}
-	return u.published(t)
-}
-
-// maxLayers bounds the lost mounts that lie below the one that is seen.
-const maxLayers = 20
-
-// bind makes a target show the mount, above an empty tmpfs. It must be there. Lost mounts stay below: a container that takes
-// mounts from the host has those, and sees only what comes above them.
-func (u *unit) bind(t target) error {
-	layers, err := mount.Layers(t.Path)
-	if err != nil {
-		return err
-	}
-	if n := len(layers); n == 0 || n > maxLayers || !u.m.ours(layers[n-1], u.handle) {
-		if _, err := u.shield(t.Path); err != nil {
-			return err
-		}
-	}
-	return mount.Bind(u.Staging, t.Path, t.ReadOnly)
-}
-
-// published notes a target, so that it is bound again with the mount.
-func (u *unit) published(t target) error {
-	if slices.Contains(u.Targets, t) {
-		return nil
-	}
-	u.forget(t.Path)
-	u.Targets = append(u.Targets, t)
-	return u.note(u.dir())
-}
-
-// forget drops a target and returns how many are left.
-func (u *unit) forget(path string) int {
-	u.Targets = slices.DeleteFunc(u.Targets, func(t target) bool { return t.Path == path })
-	return len(u.Targets)
-}
-
-// others are the targets beside one that still show a mount.
-func (u *unit) others(path string) []string {
-	var out []string
-	for _, t := range u.Targets {
-		if layers, err := mount.Layers(t.Path); t.Path != path && (err != nil || len(layers) > 0) {
-			out = append(out, t.Path)
-		}
-	}
-	return out
-}
-
-// unpublish takes a target away. The volume's units are held meanwhile, so that nobody binds it again.
-func (m *Mounts) unpublish(ctx context.Context, h volume.Handle, path string) error {
-	point, err := mount.Place(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	units, err := m.holdAll(ctx, h.String())
-	defer func() {
-		for _, u := range units {
-			u.release()
-		}
-	}()
-	if err != nil {
-		return err
-	}
-	for _, u := range units {
-		if u.Staging == point {
-			return fault.New(fault.Invalid, "unpublish", point, "the volume is staged there")
-		}
-	}
-	if err := m.clear(h.String(), point); err != nil {
-		return err
-	}
-	if err := mount.RemoveTarget(point); err != nil {
-		return err
-	}
-	for _, u := range units {
-		if n := len(u.Targets); u.forget(point) != n {
-			err = errors.Join(err, u.note(u.dir()))
-		}
-	}
 	return err
 }

@@ -6,11 +6,13 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -75,10 +77,10 @@ func Listen(ctx context.Context, door Door, target Target, credentials aws.Crede
 	if err := target.check(); err != nil {
 		return nil, err
 	}
+	listener, err := listen(ctx, door.Address)
 	if door == (Door{}) {
-		door = Door{Address: "127.0.0.1:0", AccessKeyID: rand.Text(), SecretAccessKey: rand.Text() + rand.Text()}
+		door = Door{AccessKeyID: rand.Text(), SecretAccessKey: rand.Text() + rand.Text()}
 	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp4", door.Address)
 	if err != nil {
 		return nil, fmt.Errorf("listen for the requests of bucket %s: %w", target.Bucket, err)
 	}
@@ -97,6 +99,28 @@ func Listen(ctx context.Context, door Door, target Target, credentials aws.Crede
 	}
 	p.running.Go(func() { _ = p.server.Serve(listener) }) // it ends when it is closed, and never else
 	return p, nil
+}
+
+// Ports are from where doors are: below those that Linux gives to outgoing connections, of which one could have a door's port
+// while nobody has it open; beside those of TLS tunnels.
+const (
+	firstPort = 22074
+	lastPort  = 26169
+)
+
+// listen takes an address on the loopback interface; "" is a free one.
+func listen(ctx context.Context, address string) (net.Listener, error) {
+	if address != "" {
+		return (&net.ListenConfig{}).Listen(ctx, "tcp4", address)
+	}
+	const ports = lastPort - firstPort + 1
+	for i, begin := 0, mathrand.IntN(ports); i < ports; i++ { //nolint:gosec // not to be guessed is the keys' part
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp4", fmt.Sprintf("127.0.0.1:%d", firstPort+(begin+i)%ports))
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			return l, err
+		}
+	}
+	return nil, fmt.Errorf("no port from %d to %d is free on 127.0.0.1", firstPort, lastPort)
 }
 
 func (t Target) check() error {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -327,6 +328,25 @@ func TestProxy_Close(t *testing.T) {
 	defer func() { _ = again.Close() }()
 	if status, text := (request{path: "/mine/a", door: door}).do(t); status != http.StatusOK || again.Door() != door {
 		t.Errorf("%d %s at %v", status, text, again.Door())
+	}
+}
+
+// TestListen_Ports has doors where no outgoing connection takes the port of one that is closed for a moment.
+func TestListen_Ports(t *testing.T) {
+	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var first, port int
+	if _, err := fmt.Sscan(string(text), &first); err != nil {
+		t.Fatal(err)
+	}
+	target := newBucket(t, nil).target(t)
+	for range 3 {
+		address := listen(t, target, lasting).Door().Address
+		if _, err := fmt.Sscanf(address, "127.0.0.1:%d", &port); err != nil || port >= first {
+			t.Errorf("%s is among the ports of outgoing connections, from %d on (%v)", address, first, err)
+		}
 	}
 }
 

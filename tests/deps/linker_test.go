@@ -143,6 +143,7 @@ func allowed(t *testing.T, policy string) []string {
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html
 var s3Actions = map[string][]string{
 	"CreateBucket":                    {"CreateBucket", "TagResource", "PutBucketOwnershipControls"},
+	"DeleteObject":                    {"DeleteObject", "DeleteObjectVersion"},
 	"DeleteObjects":                   {"DeleteObject", "DeleteObjectVersion"},
 	"HeadBucket":                      {"ListBucket"},
 	"ListBuckets":                     {"ListAllMyBuckets"},

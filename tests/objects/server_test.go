@@ -28,6 +28,7 @@ type server struct {
 	*sandbox.Process
 	t             *testing.T
 	address, data string
+	secret        string // that it takes, once it is started
 }
 
 // profile is the server's name to the mounter.
@@ -36,7 +37,7 @@ const profile = "own"
 func newServer(t *testing.T, dir string) *server {
 	t.Helper()
 	l := listen(t)
-	s := &server{t: t, address: l.Addr().String(), data: filepath.Join(dir, "server")}
+	s := &server{t: t, address: l.Addr().String(), data: filepath.Join(dir, "server"), secret: secret}
 	must(t, errors.Join(l.Close(), os.MkdirAll(filepath.Join(s.data, "bucket"), 0o755)))
 	s.start()
 	t.Cleanup(func() { s.Kill() })
@@ -54,7 +55,7 @@ func listen(t *testing.T) net.Listener {
 func (s *server) start() {
 	s.t.Helper()
 	p, err := sandbox.Start("versitygw", s3test.Program(s.t), []string{"--port", s.address, "--region", "us-east-1", "--quiet", "posix", s.data},
-		[]string{"ROOT_ACCESS_KEY=root-key", "ROOT_SECRET_KEY=" + secret, "HOME=" + s.data, "PATH=" + os.Getenv("PATH")})
+		[]string{"ROOT_ACCESS_KEY=root-key", "ROOT_SECRET_KEY=" + s.secret, "HOME=" + s.data, "PATH=" + os.Getenv("PATH")})
 	must(s.t, err)
 	s.Process = p
 	harness.Eventually(s.t, "the server listens", func(ctx context.Context) error {

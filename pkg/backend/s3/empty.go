@@ -34,6 +34,7 @@ type emptying struct {
 	api            API
 	bucket, prefix string
 	deleted        atomic.Int64
+	first          s3.Version // that the last pass listed
 }
 
 // late reports whether the caller's time is nearly over.
@@ -50,13 +51,17 @@ func (e *emptying) unfinished() error {
 // versions deletes until a list from the start has nothing new: there are servers that lose their way in a list of which
 // pages before were deleted meanwhile.
 func (e *emptying) versions(ctx context.Context) error {
-	for before := int64(-1); before < e.deleted.Load(); {
-		before = e.deleted.Load()
-		if err := e.pass(ctx); err != nil {
+	for last := (s3.Version{}); ; last = e.first {
+		before := e.deleted.Load()
+		e.first = s3.Version{}
+		if err := e.pass(ctx); err != nil || e.deleted.Load() == before {
 			return err
 		}
+		if e.first == last {
+			return fault.New(fault.Pending, opDelete, e.bucket+"/"+e.prefix, "the server says that %q was deleted, and lists it again: stop what writes it; "+
+				"if nothing does, its name has characters that the server's lists cannot show: delete it on the server, by its true name", last.Key)
+		}
 	}
-	return nil
 }
 
 // pass deletes what one list has.
@@ -79,6 +84,9 @@ func (e *emptying) pass(ctx context.Context) error {
 				}
 			}
 			if len(next.Versions) > 0 {
+				if e.first == (s3.Version{}) {
+					e.first = next.Versions[0]
+				}
 				group.Go(func() error { return e.delete(grouped, next.Versions) })
 			}
 			page = next

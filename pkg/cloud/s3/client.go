@@ -27,6 +27,8 @@ type Options struct {
 	Endpoint *Endpoint
 	// Credentials replace the session's; nil: the session's.
 	Credentials *Credentials
+	// Owner is the account that the credentials belong to, where it is known; "": AWS is asked, or the endpoint says it.
+	Owner string
 	// AbsenceInterval replaces aws.AbsenceInterval; only for emulators whose clock runs
 	// faster. Zero means the constant.
 	AbsenceInterval time.Duration
@@ -51,7 +53,7 @@ type Client struct {
 
 // New makes a Client on a session's configuration.
 func New(cfg sdkaws.Config, opts Options) (*Client, error) {
-	c := &Client{gate: aws.NewGate(sdk.ServiceID), regions: map[string]string{}, absences: opts.Absences}
+	c := &Client{gate: aws.NewGate(sdk.ServiceID), regions: map[string]string{}, absences: opts.Absences, owner: opts.Owner}
 	if c.absences == nil {
 		c.absences = aws.NewAbsences(opts.AbsenceInterval)
 	}
