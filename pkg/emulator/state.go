@@ -37,6 +37,7 @@ type AttachmentState struct {
 	Instance string `json:"instance"`
 	Device   string `json:"device"`
 	State    string `json:"state"`
+	Force    bool   `json:"force,omitempty"` // it ends by force
 }
 
 // SnapshotState is a snapshot.
@@ -134,7 +135,7 @@ func newVolumeState(v *store.Volume) VolumeState {
 		Attachments: []AttachmentState{},
 	}
 	for _, a := range v.Attachments {
-		state.Attachments = append(state.Attachments, AttachmentState{a.Instance, a.Device, a.State})
+		state.Attachments = append(state.Attachments, AttachmentState{a.Instance, a.Device, a.State, a.Force})
 	}
 	if m := v.Current(); m != nil {
 		state.Modification = m.State

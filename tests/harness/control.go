@@ -53,6 +53,7 @@ type TrueAttachment struct {
 	Instance string `json:"instance"`
 	Device   string `json:"device"`
 	State    string `json:"state"`
+	Force    bool   `json:"force"` // it ends by force
 }
 
 // TrueSnapshot is a snapshot.

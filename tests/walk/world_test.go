@@ -82,7 +82,15 @@ func faults() []harness.Fault {
 func (w *world) truth(ctx context.Context) (harness.Truth, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return harness.ReadTruth(ctx, w.emulator)
+	truth, err := harness.ReadTruth(ctx, w.emulator)
+	for _, v := range truth.Volumes {
+		for _, i := range w.emulator.Instances { // they run all the time
+			if a, on := v.On(i.ID); on && a.Force {
+				w.fail(fmt.Sprintf("%s is detached by force from node %s, which runs", v.ID, i.ID))
+			}
+		}
+	}
+	return truth, err
 }
 
 func (w *world) count(o outcome) {
