@@ -59,6 +59,37 @@ func TestController_RunsTheDriverAndItsSidecars(t *testing.T) {
 	}
 }
 
+// TestController_CanBeReplaced: with the machine's ports, a new pod would wait for the old one, and the old one for the new.
+func TestController_CanBeReplaced(t *testing.T) {
+	if s := render(t, "").deployments["diskbridge-controller"].Spec.Strategy; s.RollingUpdate != nil {
+		t.Errorf("strategy = %+v", s)
+	}
+	d := render(t, "controller: { hostNetwork: true }").deployments["diskbridge-controller"].Spec
+	if u := d.Strategy.RollingUpdate; u == nil || u.MaxSurge.IntValue() != 0 || u.MaxUnavailable.IntValue() != 1 || d.Template.Spec.DNSPolicy != corev1.DNSClusterFirstWithHostNet {
+		t.Errorf("strategy = %+v, DNS %s", d.Strategy, d.Template.Spec.DNSPolicy)
+	}
+}
+
+// TestProfiles_AreReadByNewPods: the driver reads the file when it starts.
+func TestProfiles_AreReadByNewPods(t *testing.T) {
+	of := func(values string) (sums []string) {
+		r := render(t, "backends: [s3]\n"+values)
+		for _, pod := range []corev1.PodTemplateSpec{
+			r.deployments["diskbridge-controller"].Spec.Template, r.daemonSets["diskbridge-node"].Spec.Template, r.daemonSets["diskbridge-mounter"].Spec.Template,
+		} {
+			sums = append(sums, pod.Annotations["diskbridge.io/s3-profiles"])
+		}
+		return sums
+	}
+	const minio = "s3: { profiles: { minio: { endpoint: 'https://minio:9000', region: us-east-1 } } }"
+	one, other := of(minio), of(strings.Replace(minio, "9000", "9001", 1))
+	for i, sum := range of("controller: { podAnnotations: { a: b } }") {
+		if sum != "" || one[i] == "" || one[i] == other[i] {
+			t.Errorf("without profiles %q, with %q, with another %q", sum, one[i], other[i])
+		}
+	}
+}
+
 func TestNode_MountsForOthers(t *testing.T) {
 	pod := render(t, "kubeletDir: /var/lib/k0s/kubelet/").daemonSets["diskbridge-node"].Spec.Template.Spec
 	c := container(t, pod, "driver")

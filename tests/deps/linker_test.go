@@ -101,6 +101,22 @@ func TestIAMPolicy_ListsTheCalls(t *testing.T) {
 	}
 }
 
+// TestIAMPolicy_OfOccasions: what is granted beside a policy for an occasion is for other resources, not for other calls.
+func TestIAMPolicy_OfOccasions(t *testing.T) {
+	always := allowed(t, "controller.json")
+	for _, policy := range []string{"adopt.json", "stand-in.json"} {
+		actions := allowed(t, policy)
+		if len(actions) == 0 {
+			t.Errorf("deploy/iam/%s allows nothing", policy)
+		}
+		for _, action := range actions {
+			if !slices.Contains(always, action) {
+				t.Errorf("deploy/iam/%s allows %s, which the controller does not call", policy, action)
+			}
+		}
+	}
+}
+
 // calls are the operations of EC2 and KMS that the linker kept.
 func calls(t *testing.T, binary string) []string {
 	t.Helper()

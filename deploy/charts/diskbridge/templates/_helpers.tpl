@@ -111,6 +111,16 @@ nodeAffinity:
 {{- end }}
 {{- end }}
 
+{{/* Annotations of pods: dict "root" $ "annotations" MAP. A file is read once, so that another one needs other pods. */}}
+{{- define "diskbridge.podAnnotations" -}}
+{{- with .root.Values.s3.profiles }}
+diskbridge.io/s3-profiles: {{ toJson . | sha256sum }}
+{{- end }}
+{{- with .annotations }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
 {{/* What no container of ours needs. */}}
 {{- define "diskbridge.confined" -}}
 allowPrivilegeEscalation: false
