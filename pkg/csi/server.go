@@ -4,8 +4,10 @@ import (
 	"context"
 
 	csipb "github.com/container-storage-interface/spec/lib/go/csi"
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/stats"
+	"k8s.io/klog/v2"
 
 	"github.com/diskbridge/diskbridge/pkg/socket"
 )
@@ -21,7 +23,8 @@ type Server struct {
 }
 
 // Serve listens until ctx ends and then lets running calls finish for a moment.
-// A stale socket of an earlier process is replaced; a living one is an error.
+// A stale socket of an earlier process is replaced; a living one is an error. A socket
+// that somebody removes is made anew: kubelet and sidecars know no other way.
 func (s *Server) Serve(ctx context.Context) error {
 	listener, err := socket.Listen(ctx, s.Socket)
 	if err != nil {
@@ -39,5 +42,10 @@ func (s *Server) Serve(ctx context.Context) error {
 	if s.Node != nil {
 		csipb.RegisterNodeServer(server, s.Node)
 	}
-	return socket.Serve(ctx, server, listener)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return socket.Serve(ctx, server, listener) })
+	group.Go(func() error {
+		return listener.Keep(ctx, func() { klog.FromContext(ctx).Info("The socket was removed; it is made anew", "socket", s.Socket) })
+	})
+	return group.Wait()
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"k8s.io/klog/v2"
 
 	"github.com/diskbridge/diskbridge/pkg/fault"
@@ -36,6 +37,16 @@ func Serve(ctx context.Context, path string, tunnels *Tunnels, objects Objects, 
 		Handler: mux, ReadHeaderTimeout: 5 * time.Second,
 		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) }, // a call that has begun ends well
 	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return serveHTTP(ctx, server, listener) })
+	group.Go(func() error {
+		return listener.Keep(ctx, func() { klog.FromContext(ctx).Info("The socket was removed; it is made anew", "socket", path) })
+	})
+	return group.Wait()
+}
+
+// serveHTTP answers until ctx ends, and then lets running calls finish for a moment.
+func serveHTTP(ctx context.Context, server *http.Server, listener net.Listener) error {
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
 	select {

@@ -20,12 +20,18 @@ const MaxPath = 107
 // stopGrace is how long running calls may take to end once a server stops.
 const stopGrace = 10 * time.Second
 
+// lookInterval is how often Keep looks for the socket.
+const lookInterval = time.Second
+
 // Listener listens on a Unix socket that is its own.
 type Listener struct {
-	net.Listener
 	path  string
-	own   os.FileInfo
 	close func() error
+
+	mu     sync.Mutex // guards below
+	on     net.Listener
+	own    os.FileInfo
+	closed bool
 }
 
 var _ net.Listener = (*Listener)(nil)
@@ -57,7 +63,7 @@ func Listen(ctx context.Context, path string) (*Listener, error) {
 	if unix, ok := listener.(*net.UnixListener); ok {
 		unix.SetUnlinkOnClose(false) // by then the path may be another's
 	}
-	l := &Listener{Listener: listener, path: path}
+	l := &Listener{on: listener, path: path}
 	l.close = sync.OnceValue(l.remove)
 	if err := os.Chmod(path, 0o600); err != nil {
 		return nil, errors.Join(err, listener.Close())
@@ -71,8 +77,64 @@ func Listen(ctx context.Context, path string) (*Listener, error) {
 // Lost reports whether the path no longer leads to this socket, so that nobody new
 // can connect.
 func (l *Listener) Lost() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	now, err := os.Lstat(l.path)
 	return err != nil || !os.SameFile(now, l.own)
+}
+
+// Keep makes a lost socket anew until ctx ends, and calls lost before. Its error is why it cannot, such as that
+// another process serves there now.
+func (l *Listener) Keep(ctx context.Context, lost func()) error {
+	look := time.NewTicker(lookInterval)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-look.C:
+		}
+		if !l.Lost() {
+			continue
+		}
+		lost()
+		next, err := Listen(ctx, l.path)
+		if err != nil {
+			return err
+		}
+		l.mu.Lock()
+		last, closed := l.on, l.closed
+		if !closed {
+			l.on, l.own = next.on, next.own
+		}
+		l.mu.Unlock()
+		if closed {
+			return next.Close()
+		}
+		if err := last.Close(); err != nil {
+			return err
+		}
+	}
+}
+
+// Accept waits for the next connection, also over a loss of the socket.
+func (l *Listener) Accept() (net.Conn, error) {
+	for {
+		on := l.current()
+		conn, err := on.Accept()
+		if err == nil || on == l.current() {
+			return conn, err
+		}
+	}
+}
+
+// Addr is the socket's address.
+func (l *Listener) Addr() net.Addr { return l.current().Addr() }
+
+func (l *Listener) current() net.Listener {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.on
 }
 
 // Close stops listening and removes the socket, unless the path is another's now.
@@ -85,7 +147,10 @@ func (l *Listener) remove() error {
 	if !l.Lost() {
 		err = os.Remove(l.path)
 	}
-	return errors.Join(err, l.Listener.Close())
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	return errors.Join(err, l.on.Close())
 }
 
 // Serve answers on l until ctx ends, and then lets running calls finish for a moment.

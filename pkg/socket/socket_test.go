@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -98,4 +99,45 @@ func TestListener_Close(t *testing.T) {
 			t.Error("it removed the socket of another")
 		}
 	})
+}
+
+// TestListener_Keep: somebody empties the folder, as kubelet's was when a node is cleaned up, and later takes the place.
+func TestListener_Keep(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "d", "s")
+	l := listen(t, path)
+	ended, lost := make(chan error, 1), make(chan struct{}, 9)
+	go func() { ended <- l.Keep(t.Context(), func() { lost <- struct{}{} }) }()
+	accepted := make(chan error, 1)
+	go func() {
+		conn, err := l.Accept()
+		if err == nil {
+			err = conn.Close()
+		}
+		accepted <- err
+	}()
+	if err := os.RemoveAll(filepath.Dir(path)); err != nil {
+		t.Fatal(err)
+	}
+	<-lost
+	for {
+		conn, err := net.Dial("unix", path)
+		if err == nil {
+			_ = conn.Close()
+			break
+		}
+		if t.Context().Err() != nil {
+			t.Fatal(err)
+		}
+		runtime.Gosched()
+	}
+	if err := <-accepted; err != nil {
+		t.Errorf("Accept = %v", err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	listen(t, path)
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), "served by another process") {
+		t.Errorf("Keep = %v", err)
+	}
 }
