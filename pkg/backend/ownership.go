@@ -3,6 +3,7 @@ package backend
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -65,8 +66,9 @@ func (o Owner) NewTags(values Values, nameKey, name string, standsIn bool) (map[
 
 // UserTags are those of tagSpecification parameters, placeholders filled in.
 func (o Owner) UserTags(values Values) (map[string]string, error) {
-	tags := map[string]string{}
-	for key, value := range values {
+	tags, from := map[string]string{}, map[string]string{}
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		value := values[key]
 		if !strings.HasPrefix(key, TagParameter) {
 			continue
 		}
@@ -81,7 +83,10 @@ func (o Owner) UserTags(values Values) (map[string]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("parameter %q: %w", key, err)
 		}
-		tags[k] = v
+		if other, twice := from[k]; twice {
+			return nil, fmt.Errorf("parameters %q and %q both set the tag %q; give one", other, key, k)
+		}
+		tags[k], from[k] = v, key
 	}
 	return tags, nil
 }

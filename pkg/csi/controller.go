@@ -80,12 +80,13 @@ func (s *Controller) CreateVolume(ctx context.Context, r *csipb.CreateVolumeRequ
 	const op = "create volume"
 	capabilities, capErr := toCapabilities(r.GetVolumeCapabilities())
 	source, srcErr := toSource(r.GetVolumeContentSource())
-	if err := first(checkString("name", r.GetName()), capErr, srcErr, checkMap("parameters", r.GetParameters()), checkMap("mutable_parameters", r.GetMutableParameters())); err != nil {
+	topology, topErr := toRequirement(r.GetAccessibilityRequirements())
+	if err := first(checkString("name", r.GetName()), capErr, srcErr, topErr, checkMap("parameters", r.GetParameters()), checkMap("mutable_parameters", r.GetMutableParameters())); err != nil {
 		return nil, invalid(op, "%v", err)
 	}
 	v, err := s.Broker.With(r.GetSecrets()).Create(ctx, s.Kind.Name, volume.CreateRequest{
 		Name: r.GetName(), Range: toRange(r.GetCapacityRange()), Capabilities: capabilities,
-		Parameters: r.GetParameters(), MutableParameters: r.GetMutableParameters(), Source: source, Topology: toRequirement(r.GetAccessibilityRequirements()),
+		Parameters: r.GetParameters(), MutableParameters: r.GetMutableParameters(), Source: source, Topology: topology,
 	})
 	if err != nil {
 		return nil, err
@@ -149,6 +150,9 @@ func (s *Controller) ValidateVolumeCapabilities(ctx context.Context, r *csipb.Va
 	v, err := s.Broker.With(r.GetSecrets()).Get(ctx, r.GetVolumeId())
 	if err != nil {
 		return nil, err
+	}
+	if _, err := s.Kind.Parameters.Decode(r.GetParameters()); err != nil {
+		return &csipb.ValidateVolumeCapabilitiesResponse{Message: err.Error()}, nil //nolint:nilerr // the message is the answer
 	}
 	for _, c := range capabilities {
 		if c.Mode.MultiNode() && !v.MultiNode {

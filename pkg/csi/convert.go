@@ -1,8 +1,11 @@
 package csi
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
+	"strings"
+	"unicode"
 
 	csipb "github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -22,9 +25,14 @@ func checkString(field, s string) error {
 		return fmt.Errorf("%s must be given", field)
 	case len(s) > maxString:
 		return fmt.Errorf("%s has %d bytes, more than the %d that CSI allows", field, len(s), maxString)
+	case strings.ContainsFunc(s, banned):
+		return fmt.Errorf("%s has control characters, which CSI does not allow", field)
 	}
 	return nil
 }
+
+// banned are the characters that the specification excludes from names: control characters other than white space.
+func banned(r rune) bool { return unicode.IsControl(r) && !strings.ContainsRune("\t\n\r", r) }
 
 func checkMap(field string, m map[string]string) error {
 	size := 0
@@ -98,17 +106,23 @@ func toTopologies(list []*csipb.Topology) []volume.Topology {
 	var out []volume.Topology
 	for _, t := range list {
 		s := t.GetSegments()
-		zone := s[volume.ZoneKey]
-		if zone == "" {
-			zone = s[volume.EBSZoneKey]
-		}
-		out = append(out, volume.Topology{Zone: zone, ZoneID: s[volume.ZoneIDKey]})
+		out = append(out, volume.Topology{Zone: cmp.Or(s[volume.ZoneKey], s[volume.EBSZoneKey]), ZoneID: s[volume.ZoneIDKey]})
 	}
 	return out
 }
 
-func toRequirement(r *csipb.TopologyRequirement) volume.Requirement {
-	return volume.Requirement{Preferred: toTopologies(r.GetPreferred()), Requisite: toTopologies(r.GetRequisite())}
+// toRequirement refuses what names places by keys that nobody here knows: anywhere would not be what is asked for.
+func toRequirement(r *csipb.TopologyRequirement) (volume.Requirement, error) {
+	out := volume.Requirement{Preferred: toTopologies(r.GetPreferred()), Requisite: toTopologies(r.GetRequisite())}
+	if len(out.Candidates()) > 0 {
+		return out, nil
+	}
+	for _, t := range append(r.GetPreferred(), r.GetRequisite()...) {
+		for key := range t.GetSegments() {
+			return out, fmt.Errorf("accessibility_requirements name a place by %q only; known are %s, %s and %s", key, volume.ZoneKey, volume.EBSZoneKey, volume.ZoneIDKey)
+		}
+	}
+	return out, nil
 }
 
 func toSource(s *csipb.VolumeContentSource) (volume.Source, error) {

@@ -100,6 +100,35 @@ func TestSizeLimitsOfTheSpecification(t *testing.T) {
 	if err := checkMap("parameters", map[string]string{"k": strings.Repeat("x", 4096)}); err == nil {
 		t.Error("more than 4 KiB must be refused")
 	}
+	for name, ok := range map[string]bool{"pvc-1": true, "two\nlines": true, "größe": true, "nul\x00": false, "bell\a": false, "del\x7f": false, "c1\u0085": false} {
+		if err := checkString("name", name); (err == nil) != ok {
+			t.Errorf("%q: %v, want ok %v", name, err, ok)
+		}
+	}
+}
+
+func TestToRequirement_APlaceThatNobodyKnowsIsRefused(t *testing.T) {
+	place := func(key, value string) *csipb.Topology {
+		return &csipb.Topology{Segments: map[string]string{key: value}}
+	}
+	for name, tc := range map[string]struct {
+		requisite []*csipb.Topology
+		zones     int
+		refused   string
+	}{
+		"nothing asked":                       {},
+		"anywhere":                            {requisite: []*csipb.Topology{{}}},
+		"a zone":                              {requisite: []*csipb.Topology{place(volume.ZoneKey, "us-east-1a")}, zones: 1},
+		"the EBS CSI driver's key":            {requisite: []*csipb.Topology{place(volume.EBSZoneKey, "us-east-1a")}, zones: 1},
+		"a zone's id":                         {requisite: []*csipb.Topology{place(volume.ZoneIDKey, "use1-az1")}, zones: 1},
+		"a zone beside what is nothing to us": {requisite: []*csipb.Topology{{Segments: map[string]string{volume.ZoneKey: "us-east-1a", "kubernetes.io/os": "linux"}}}, zones: 1},
+		"only what is nothing to us":          {requisite: []*csipb.Topology{place("topology.kubernetes.io/zones", "us-east-1a")}, refused: `"topology.kubernetes.io/zones"`},
+	} {
+		got, err := toRequirement(&csipb.TopologyRequirement{Requisite: tc.requisite})
+		if (err == nil) != (tc.refused == "") || err != nil && !strings.Contains(err.Error(), tc.refused) || len(got.Candidates()) != tc.zones {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+	}
 }
 
 func TestNodeGetInfo_AnswersTheKeysOfADriverWeStandInFor(t *testing.T) {

@@ -98,11 +98,12 @@ func New(kind Kind, op, subject, format string, args ...any) *Error {
 	return &Error{Op: op, Subject: subject, Kind: kind, Message: fmt.Sprintf(format, args...)}
 }
 
-// Wrap adds operation and subject to err and keeps the kind that err carries.
-// It returns nil for a nil err.
+// Wrap adds operation and subject to err, unless it names just them already, and keeps
+// the kind that err carries. It returns nil for a nil err.
 func Wrap(op, subject string, err error) error {
-	if err == nil {
-		return nil
+	var e *Error
+	if err == nil || errors.As(err, &e) && e.Op == op && e.Subject == subject {
+		return err
 	}
 	return &Error{Op: op, Subject: subject, Kind: KindOf(err), Err: err}
 }

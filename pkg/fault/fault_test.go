@@ -62,6 +62,18 @@ func TestWrap_NilStaysNil(t *testing.T) {
 	}
 }
 
+func TestWrap_SaysNothingTwice(t *testing.T) {
+	cause := fault.New(fault.NotFound, "publish", "vol-1", "it does not exist")
+	for want, err := range map[string]error{
+		"publish vol-1: it does not exist":              fault.Wrap("publish", "vol-1", cause),
+		"publish i-1: publish vol-1: it does not exist": fault.Wrap("publish", "i-1", cause),
+	} {
+		if err.Error() != want || !fault.Is(err, fault.NotFound) {
+			t.Errorf("%q (%v), want %q", err, fault.KindOf(err), want)
+		}
+	}
+}
+
 func TestError_TextReadsOperationSubjectMessageCode(t *testing.T) {
 	err := &fault.Error{Op: "attach", Subject: "vol-1", Kind: fault.Limit, Message: "node i-1 is full", Code: "AttachmentLimitExceeded"}
 	if got, want := err.Error(), "attach vol-1: node i-1 is full (AttachmentLimitExceeded)"; got != want {

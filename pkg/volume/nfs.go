@@ -78,7 +78,7 @@ func NewPlan(r PlanRequest) (Plan, error) {
 	}
 	switch h.Kind {
 	case EBS:
-		return NewBlockPlan(r.Handle, r.Context, r.Capability, r.FSType)
+		return NewBlockPlan(r.Handle, withSource(r.Context, r.Publish), r.Capability, r.FSType)
 	case EFS:
 		return NewNFSPlan(r)
 	default:

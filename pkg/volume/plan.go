@@ -2,6 +2,7 @@ package volume
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -86,6 +87,19 @@ func (p BlockPlan) withFileSystem(context map[string]string, c Capability, defau
 	}
 	p.MayFormat = madeEmpty && !p.ReadOnly && p.Layout != LayoutUnknown
 	return p, nil
+}
+
+// withSource is the volume context with the source that only the controller has found out.
+func withSource(context, publish map[string]string) map[string]string {
+	if context[ContextSource] != "" || publish[ContextSource] == "" {
+		return context
+	}
+	out := maps.Clone(context)
+	if out == nil {
+		out = map[string]string{}
+	}
+	out[ContextSource] = publish[ContextSource]
+	return out
 }
 
 // mayFormat is true for what was made empty for its claim: our own word in the

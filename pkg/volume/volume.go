@@ -6,7 +6,8 @@ import "time"
 const (
 	// ContextMayFormat is "true" only for a volume that was made empty for this claim.
 	ContextMayFormat = "diskbridge.io/may-format"
-	// ContextSource names the snapshot or volume whose data the volume carries.
+	// ContextSource names the snapshot or volume whose data the volume carries; it is a
+	// key of the publish context too, for volumes of other drivers.
 	ContextSource = "diskbridge.io/source"
 	// ContextAwaitInitialized is "true" where a volume is attached only once all its
 	// data has come from its snapshot; the EBS CSI driver's key.
@@ -49,12 +50,11 @@ type Volume struct {
 	MultiNode      bool // several nodes may use it at once
 }
 
-// PublishRequest makes a volume reachable from a node. ReadOnly attaches it read-only.
+// PublishRequest makes a volume reachable from a node.
 type PublishRequest struct {
 	Handle     string
 	Node       string
 	Capability Capability
-	ReadOnly   bool
 	Context    map[string]string
 }
 

@@ -27,7 +27,7 @@ type volumeAPI interface {
 	VolumesTagged(ctx context.Context, key, value string) ([]ec2.Volume, error)
 	VolumePage(ctx context.Context, token string) ([]ec2.Volume, string, error)
 	VolumeAbsent(ctx context.Context, id string) (bool, error)
-	Initialized(ctx context.Context, id string) (bool, error)
+	Initialized(ctx context.Context, id string) (percent int64, told bool, err error)
 }
 
 type modificationAPI interface {
@@ -48,7 +48,7 @@ type snapshotAPI interface {
 	DeleteSnapshot(ctx context.Context, id string) error
 	Snapshot(ctx context.Context, id string) (ec2.Snapshot, bool, error)
 	SnapshotsTagged(ctx context.Context, key, value string) ([]ec2.Snapshot, error)
-	SnapshotPage(ctx context.Context, tagKey, tagValue, volume, token string) ([]ec2.Snapshot, string, error)
+	SnapshotPage(ctx context.Context, volume, token string) ([]ec2.Snapshot, string, error)
 	SnapshotAbsent(ctx context.Context, id string) (bool, error)
 }
 

@@ -26,8 +26,10 @@ type pendingChange struct {
 	want   ec2.Change
 	closed bool // asked for; nothing can join any more
 	done   chan struct{}
-	result ec2.Volume
-	err    error
+	// What follows is there once done is closed.
+	together bool // another change has joined
+	result   ec2.Volume
+	err      error
 }
 
 func newChanges() *changes { return &changes{pending: map[string]*pendingChange{}} }
@@ -94,18 +96,34 @@ func (b *Backend) change(ctx context.Context, op string, v ec2.Volume, want ec2.
 	if !ok {
 		return v, fault.New(fault.Pending, op, v.ID, "another change of the volume is under way; ask again")
 	}
-	if !owner {
+	if owner {
+		b.lead(ctx, op, v, p, want)
+	} else {
 		select {
 		case <-p.done:
-			return p.result, fault.Wrap(op, v.ID, p.err)
 		case <-ctx.Done():
 			return v, fault.New(fault.Pending, op, v.ID, "the change is under way together with another; ask again")
 		}
 	}
+	if p.together && final(p.err) {
+		return b.carryOut(ctx, op, v, want)
+	}
+	return p.result, fault.Wrap(op, v.ID, p.err)
+}
+
+// lead carries a change out, with those that join it.
+func (b *Backend) lead(ctx context.Context, op string, v ec2.Volume, p *pendingChange, own ec2.Change) {
 	defer b.changes.finish(v.ID, p)
 	_ = batch.Pause(ctx, siblingWindow) // an ended context is told by the next call
-	p.result, p.err = b.carryOut(ctx, op, v, b.changes.close(p))
-	return p.result, p.err
+	all := b.changes.close(p)
+	p.together = all != own
+	p.result, p.err = b.carryOut(ctx, op, v, all)
+}
+
+// final reports whether a refusal stays what it is. Of changes that were refused together each is then asked for by
+// itself: a class that EC2 does not allow must not make a growth impossible for ever.
+func final(err error) bool {
+	return fault.Is(err, fault.Invalid) || fault.Is(err, fault.OutOfRange) || fault.Is(err, fault.Limit)
 }
 
 // carryOut calls ModifyVolume, or waits for the modification that does the same.

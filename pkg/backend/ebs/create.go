@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/diskbridge/diskbridge/pkg/cloud/batch"
 	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
 	"github.com/diskbridge/diskbridge/pkg/fault"
 	"github.com/diskbridge/diskbridge/pkg/volume"
@@ -42,7 +43,14 @@ func (b *Backend) Create(ctx context.Context, req volume.CreateRequest) (volume.
 	if err != nil {
 		return volume.Volume{}, err
 	}
-	if why := unfit(v, req, o.spec); why != "" {
+	why := unfit(v, req, o.spec)
+	if why == "" {
+		why, err = b.otherShape(ctx, v, o)
+	}
+	if err != nil {
+		return volume.Volume{}, err
+	}
+	if why != "" {
 		return volume.Volume{}, fault.New(fault.Conflict, opCreate, req.Name, "%s exists under this name, but %s", v.ID, why)
 	}
 	out := describe(v)
@@ -235,14 +243,51 @@ func unfit(v ec2.Volume, req volume.CreateRequest, spec ec2.VolumeSpec) string {
 	return ""
 }
 
+// otherShape says what of a volume's type and performance is not what the request asks for, or "". A volume that was
+// modified since it was made may have any; DescribeVolumesModifications may tell so later than DescribeVolumes.
+func (b *Backend) otherShape(ctx context.Context, v ec2.Volume, o order) (why string, err error) {
+	want := o.asked
+	if v.SizeGiB != o.spec.SizeGiB { // then iops per GiB are others
+		want.IOPS = 0
+	}
+	if covers(shapeOf(v), want) {
+		return "", nil
+	}
+	looked, modified := time.Now(), false
+	err = batch.Poll(ctx, func(ctx context.Context) (bool, error) {
+		_, modified, err = b.api.Modification(ctx, v.ID)
+		return modified || time.Since(looked) > b.api.AbsenceInterval(), err
+	})
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return "", notVisibleYet(opCreate, v.ID)
+	case err != nil || modified:
+		return "", fault.Wrap(opCreate, v.ID, err)
+	}
+	return fmt.Sprintf("it has %s, not %s", describeShape(shapeOf(v)), describeShape(want)), nil
+}
+
+// describeShape names what is said of a shape.
+func describeShape(c ec2.Change) string {
+	text := "type " + c.Type
+	if c.IOPS > 0 {
+		text += fmt.Sprintf(", %d iops", c.IOPS)
+	}
+	if c.Throughput > 0 {
+		text += fmt.Sprintf(", %d MiB/s", c.Throughput)
+	}
+	return text
+}
+
 // differ compares where both are known.
 func differ(is, want string) bool { return is != "" && want != "" && is != want }
 
 func reachable(v ec2.Volume, r volume.Requirement) bool {
-	if len(r.Requisite) == 0 {
+	candidates := r.Candidates()
+	if len(r.Requisite) == 0 || len(candidates) == 0 { // anywhere
 		return true
 	}
-	return slices.ContainsFunc(r.Candidates(), func(t volume.Topology) bool {
+	return slices.ContainsFunc(candidates, func(t volume.Topology) bool {
 		return t.Zone == v.Zone || t.Zone == "" && (t.ZoneID == v.ZoneID || v.ZoneID == "")
 	})
 }

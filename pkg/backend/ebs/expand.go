@@ -27,7 +27,9 @@ func (b *Backend) Expand(ctx context.Context, handle string, size volume.Range) 
 	}
 	want := ec2.Change{SizeGiB: target}
 	if ratio := b.rememberedRatio(v.Tags); ratio > 0 && typeLimits[v.Type].iopsPerGiB > 0 {
-		want.IOPS = ratioIOPS(v.Type, ratio, target, true)
+		if more := ratioIOPS(v.Type, ratio, target, true); more > v.IOPS {
+			want.IOPS = more
+		}
 	}
 	now, err := b.change(ctx, opExpand, v, want)
 	return now.SizeGiB * volume.GiB, err

@@ -49,6 +49,7 @@ func shapeChange(v ec2.Volume, values backend.Values) (ec2.Change, error) {
 	}
 	asked := maps.Clone(values)
 	asked[keyType] = kind
+	cutIOPS(asked, v.SizeGiB)
 	var want ec2.Change
 	if values[keyIOPS] != "" || values[keyIOPSPerGB] != "" {
 		var err error
@@ -98,8 +99,11 @@ func (b *Backend) tagChange(v ec2.Volume, values backend.Values) (tagChange, err
 			gone = append(gone, tag)
 		}
 	}
+	if ratio := b.opts.Owner.Driver + tagRatio; values[keyIOPS] != "" && v.Tags[ratio] != "" {
+		gone = append(gone, ratio) // or growth would bring the old ratio back
+	}
 	slices.Sort(gone)
-	return tagChange{set: set, gone: gone}, nil
+	return tagChange{set: set, gone: slices.Compact(gone)}, nil
 }
 
 // retag makes a tag change, with no call where nothing differs.

@@ -91,7 +91,8 @@ func TestModify_Refusals(t *testing.T) {
 		{"throughput of another type", map[string]string{"type": "gp2", "throughput": "300"}, fault.Invalid, "takes no parameter"},
 		{"a reserved tag removed", map[string]string{"tagDeletion_1": ebs.TagCluster}, fault.Invalid, "reserved"},
 		{"a reserved tag set", map[string]string{"tagSpecification_1": "CSIVolumeName=x"}, fault.Invalid, "reserved"},
-		{"too many iops are EC2's to refuse", map[string]string{"iops": "79999"}, fault.Invalid, "iops"},
+		{"too few iops are EC2's to refuse", map[string]string{"iops": "100"}, fault.Invalid, "iops"},
+		{"one tag twice", map[string]string{"tagSpecification_1": "a=1", "tagSpecification_2": "a=2"}, fault.Invalid, "both set the tag"},
 	} {
 		if err := b.Modify(t.Context(), v.Handle, tc.raw); !fault.Is(err, tc.kind) || !strings.Contains(strings.ToLower(err.Error()), tc.want) {
 			t.Errorf("%s: %v (%v)", tc.name, err, fault.KindOf(err))

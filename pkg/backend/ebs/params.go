@@ -1,6 +1,8 @@
 package ebs
 
 import (
+	"fmt"
+
 	"github.com/diskbridge/diskbridge/pkg/backend"
 	"github.com/diskbridge/diskbridge/pkg/fault"
 	"github.com/diskbridge/diskbridge/pkg/volume"
@@ -37,6 +39,7 @@ func Parameters() backend.Parameters {
 		backend.Parameter{Key: keyAwaitInit, Type: backend.Bool, Help: "Attach a volume from a snapshot only once all its data is there."},
 		backend.Parameter{Key: keyExisting, Type: backend.String, Help: "Id of a volume (vol-…) to adopt instead of making one. It is never formatted nor deleted; deleting the claim only forgets it."},
 		backend.Parameter{Key: "blockExpress", Type: backend.Bool, Help: "Accepted and ignored: every io2 volume is Block Express."},
+		backend.Parameter{Key: "fstype", Type: backend.String, Help: "Accepted and ignored: Kubernetes' provisioner reads it, as csi.storage.k8s.io/fstype, which replaced it."},
 		tagParameter("volume"),
 	)
 }
@@ -63,8 +66,8 @@ func SnapshotParameters() backend.Parameters {
 func shape() backend.Parameters {
 	return backend.Parameters{
 		{Key: keyType, Aliases: []string{"volumeType"}, Type: backend.String, Default: "gp3", OneOf: volumeTypes(), Mutable: true, Help: "EBS volume type."},
-		{Key: keyIOPS, Type: backend.Int, Mutable: true, Help: "Provisioned operations per second (gp3, io1, io2). Excludes iopsPerGB."},
-		{Key: keyIOPSPerGB, Type: backend.Int, Mutable: true, Help: "Operations per second for each GiB of size (gp3, io1, io2), cut to what the type allows. Excludes iops."},
+		{Key: keyIOPS, Type: backend.Int, Mutable: true, Help: "Provisioned operations per second (gp3, io1, io2), cut to what the type allows at the size. Excludes iopsPerGB."},
+		{Key: keyIOPSPerGB, Type: backend.Int, Mutable: true, Help: "Operations per second for each GiB of size (gp3, io1, io2), cut to what the type allows at the size. Excludes iops."},
 		{Key: keyThroughput, Type: backend.Int, Mutable: true, Help: "Provisioned throughput in MiB/s (gp3)."},
 	}
 }
@@ -144,11 +147,26 @@ func iops(op, name string, v backend.Values, size int64) (int32, error) {
 	return ratioIOPS(kind, perGB, size, v.Bool(keyAutoCreate)), nil
 }
 
+// mostIOPS are the most that a type allows at a size.
+func mostIOPS(kind string, size int64) int64 {
+	l := typeLimits[kind]
+	return max(min(l.maxIOPS, l.iopsPerGiB*size), l.minIOPS)
+}
+
+// cutIOPS cuts iops to what the type allows at the size, as the EBS CSI driver does: one
+// class serves claims of many sizes.
+func cutIOPS(values backend.Values, size int64) {
+	kind := values[keyType]
+	if most := mostIOPS(kind, size); typeLimits[kind].iopsPerGiB > 0 && values.Int(keyIOPS) > most {
+		values[keyIOPS] = fmt.Sprint(most)
+	}
+}
+
 // ratioIOPS is perGB for each GiB. Too many are cut as the EBS CSI driver does; too
 // few are raised where raise is set, and otherwise EC2's to refuse with its own text.
 func ratioIOPS(kind string, perGB, size int64, raise bool) int32 {
 	l := typeLimits[kind]
-	n := min(perGB*size, max(min(l.maxIOPS, l.iopsPerGiB*size), l.minIOPS))
+	n := min(perGB*size, mostIOPS(kind, size))
 	if raise {
 		n = max(n, l.minIOPS)
 	}

@@ -1,6 +1,7 @@
 package ebs
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -26,10 +27,20 @@ func (b *Backend) Publish(ctx context.Context, req volume.PublishRequest) (map[s
 	if err != nil {
 		return nil, err
 	}
+	out, err := b.bring(ctx, req, v, inst, asOf)
+	if from := cmp.Or(v.Snapshot, v.Source); err == nil && from != "" {
+		out[volume.ContextSource] = from // other drivers' volume contexts do not say so, and it is never formatted
+	}
+	return out, err
+}
+
+// bring attaches the volume unless it is attached, and waits until it is.
+func (b *Backend) bring(ctx context.Context, req volume.PublishRequest, v ec2.Volume, inst ec2.Instance, asOf time.Time) (map[string]string, error) {
 	if err := b.mayAttach(v, inst, req.Capability); err != nil {
 		return nil, err
 	}
 	if v.State == ec2.StateCreating {
+		var err error
 		if v, err = b.available(ctx, opPublish, v); err != nil {
 			return nil, err
 		}
@@ -47,7 +58,7 @@ func (b *Backend) Publish(ctx context.Context, req volume.PublishRequest) (map[s
 		}
 	}
 	if req.Context[volume.ContextAwaitInitialized] == "true" {
-		if err := b.awaitInitialized(ctx, v.ID); err != nil {
+		if err := b.awaitInitialized(ctx, v); err != nil {
 			return nil, err
 		}
 	}
@@ -63,19 +74,26 @@ func (b *Backend) Publish(ctx context.Context, req volume.PublishRequest) (map[s
 	return b.attach(ctx, v, inst, asOf)
 }
 
+// silentAfter is for how long EC2 may say nothing of how far a new volume is filled.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VolumeStatusItem.html
+const silentAfter = 5 * time.Minute
+
 // awaitInitialized waits until EC2 has copied all data from the snapshot.
-func (b *Backend) awaitInitialized(ctx context.Context, id string) error {
+func (b *Backend) awaitInitialized(ctx context.Context, v ec2.Volume) error {
+	if v.Snapshot == "" && v.Source == "" {
+		return nil
+	}
 	err := batch.Poll(ctx, func(ctx context.Context) (bool, error) {
-		done, err := b.api.Initialized(ctx, id)
+		progress, told, err := b.api.Initialized(ctx, v.ID)
 		if fault.Is(err, fault.Unavailable) || fault.Is(err, fault.NotFound) {
 			return false, nil // throttled, or not shown yet
 		}
-		return done, err
+		return told && progress >= 100 || !told && time.Since(v.Created) > silentAfter, err
 	})
 	if err != nil && ctx.Err() != nil {
-		return fault.New(fault.Pending, opPublish, id, "the volume is still being filled from its snapshot; ask again")
+		return fault.New(fault.Pending, opPublish, v.ID, "the volume is still being filled from its snapshot; ask again")
 	}
-	return fault.Wrap(opPublish, id, err)
+	return fault.Wrap(opPublish, v.ID, err)
 }
 
 // both reads volume and instance at the same time, so that they share one round trip.

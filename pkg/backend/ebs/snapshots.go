@@ -112,21 +112,22 @@ func (b *Backend) DeleteSnapshot(ctx context.Context, id string) error {
 	return err
 }
 
-// ListSnapshots lists our snapshots. An id or source that does not exist gives an
-// empty list, as the CSI specification asks.
+// ListSnapshots lists the account's snapshots, however they were made, and by id also
+// those that others share: Kubernetes asks for those that a user imports. An id or source
+// that does not exist gives an empty list. So the CSI specification asks for it.
 func (b *Backend) ListSnapshots(ctx context.Context, filter volume.SnapshotFilter, page volume.Page) ([]volume.Snapshot, string, error) {
 	if filter.ID != "" {
 		s, found, err := b.api.Snapshot(ctx, filter.ID)
 		if err != nil {
 			return nil, "", fault.Wrap("list snapshots", filter.ID, err)
 		}
-		if !found || !b.judge(TagSnapshotName, s.Tags).Delete || filter.Source != "" && s.Volume != filter.Source {
+		if !found || filter.Source != "" && s.Volume != filter.Source {
 			return nil, "", nil
 		}
 		return []volume.Snapshot{describeSnapshot(s)}, "", nil
 	}
 	return backend.Paged(page, func(token string) ([]ec2.Snapshot, string, error) {
-		return b.api.SnapshotPage(ctx, TagCluster, b.opts.Owner.Cluster, filter.Source, token)
+		return b.api.SnapshotPage(ctx, filter.Source, token)
 	}, describeSnapshot)
 }
 

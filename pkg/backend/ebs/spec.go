@@ -18,6 +18,7 @@ import (
 // order is what a request comes to: a volume to make, or one to adopt.
 type order struct {
 	spec     ec2.VolumeSpec
+	asked    ec2.Change        // of the spec's type and performance, what the parameters say
 	existing string            // id of the volume to adopt; then spec is empty
 	context  map[string]string // what the node is told
 }
@@ -36,6 +37,7 @@ func (b *Backend) order(ctx context.Context, req volume.CreateRequest) (o order,
 	}
 	spec := &o.spec
 	spec.Type = values[keyType]
+	o.asked.Type = spec.Type
 	from, err := b.origin(ctx, req, spec, values)
 	if err != nil {
 		spec.Encrypted, _, _ = b.encryption(values) // with wrong parameters nothing was made
@@ -44,6 +46,9 @@ func (b *Backend) order(ctx context.Context, req volume.CreateRequest) (o order,
 	if spec.SizeGiB, err = sizeGiB(opCreate, req.Name, req.Range, spec.Type, from.sizeGiB); err != nil {
 		return o, err
 	}
+	cutIOPS(values, spec.SizeGiB)
+	saysIOPS := values[keyIOPS] != "" || values[keyIOPSPerGB] != ""
+	o.asked.Throughput = int32(values.Int(keyThroughput)) //nolint:gosec // Decode bounds it
 	for _, step := range []func() error{
 		func() error { return b.performance(req.Name, values, from, spec) },
 		func() error { return sharing(req, spec) },
@@ -55,6 +60,9 @@ func (b *Backend) order(ctx context.Context, req volume.CreateRequest) (o order,
 		if err := step(); err != nil {
 			return o, fault.Wrap(opCreate, req.Name, asInvalid(err))
 		}
+	}
+	if saysIOPS {
+		o.asked.IOPS = spec.IOPS
 	}
 	place := volume.Topology{Zone: from.zone}
 	if from.zone == "" {

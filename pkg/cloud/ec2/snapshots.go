@@ -48,10 +48,10 @@ func (c *Client) SnapshotsTagged(ctx context.Context, key, value string) ([]Snap
 	return list, err
 }
 
-// SnapshotPage lists one page of this account's snapshots with a tag; volume
-// narrows it to one source where it is not empty.
-func (c *Client) SnapshotPage(ctx context.Context, tagKey, tagVal, volume, token string) ([]Snapshot, string, error) {
-	filters := []types.Filter{filter("tag:"+tagKey, escape(tagVal))}
+// SnapshotPage lists one page of this account's snapshots; volume narrows it to one
+// source where it is not empty.
+func (c *Client) SnapshotPage(ctx context.Context, volume, token string) ([]Snapshot, string, error) {
+	var filters []types.Filter
 	if volume != "" {
 		filters = append(filters, filter("volume-id", volume))
 	}

@@ -158,18 +158,29 @@ func (c *Client) ModifyVolume(ctx context.Context, id string, change Change) err
 	return err
 }
 
-// Initialized reports whether a volume that was restored from a snapshot holds all
-// its data already.
+// Initialized tells how many per cent of its data a volume holds that was restored from
+// a snapshot, or cloned. told is false where EC2 does not say: for other volumes, and for
+// some minutes after the volume was made.
 // https://docs.aws.amazon.com/ebs/latest/userguide/initalize-volume.html
-func (c *Client) Initialized(ctx context.Context, id string) (bool, error) {
+func (c *Client) Initialized(ctx context.Context, id string) (percent int64, told bool, err error) {
 	out, err := aws.Do(ctx, c.gate, read("DescribeVolumeStatus", id), func(ctx context.Context) (*sdk.DescribeVolumeStatusOutput, error) {
 		return c.api.DescribeVolumeStatus(ctx, &sdk.DescribeVolumeStatusInput{VolumeIds: []string{id}})
 	})
 	if err != nil || len(out.VolumeStatuses) == 0 {
-		return false, err
+		return 0, false, err
 	}
-	details := out.VolumeStatuses[0].InitializationStatusDetails
-	return details == nil || sdkaws.ToInt64(details.Progress) >= 100, nil
+	status := out.VolumeStatuses[0]
+	if details := status.InitializationStatusDetails; details != nil {
+		return sdkaws.ToInt64(details.Progress), true, nil
+	}
+	if status.VolumeStatus != nil {
+		for _, d := range status.VolumeStatus.Details {
+			if d.Name == types.VolumeStatusNameInitializationState && sdkaws.ToString(d.Status) == "completed" {
+				return 100, true, nil
+			}
+		}
+	}
+	return 0, false, nil
 }
 
 // Modification reads a volume's newest modification through the shared batch.

@@ -85,6 +85,29 @@ type statusItem struct {
 	Zone     string       `xml:"availabilityZone"`
 	Status   string       `xml:"volumeStatus>status"`
 	Details  []statusLine `xml:"volumeStatus>details>item"`
+	Filling  *filling     `xml:"initializationStatusDetails,omitempty"`
+}
+
+// filling is how far a volume holds the data of its snapshot.
+// https://docs.aws.amazon.com/ebs/latest/userguide/initalize-volume.html
+type filling struct {
+	Type    string `xml:"initializationType"`
+	Percent int64  `xml:"progress"`
+	Seconds int64  `xml:"estimatedTimeToCompleteInSeconds"`
+}
+
+// filled is known for volumes that asked for a rate; others are full at once here. As in AWS, nothing is said at first.
+func (s *Service) filled(v *store.Volume) *filling {
+	if v.InitRateMiBs == 0 {
+		return nil
+	}
+	all := time.Duration(v.SizeGiB) * 1024 * time.Second / time.Duration(v.InitRateMiBs)
+	age := s.Clock.Now().Sub(v.Created)
+	if age < all/4 {
+		return nil
+	}
+	left := max(0, all-age)
+	return &filling{Type: "provisioned-rate", Percent: int64(100 * (all - left) / all), Seconds: int64((left + time.Second - 1) / time.Second)}
 }
 
 type statusLine struct {
@@ -110,11 +133,14 @@ func (s *Service) describeVolumeStatus(_ context.Context, p *wire.Params) (any, 
 	}
 	var items []statusItem
 	for _, v := range page {
-		initialized := "not-applicable"
-		if v.Snapshot != "" {
+		initialized, progress := "not-applicable", s.filled(v)
+		switch {
+		case v.InitRateMiBs > 0 && (progress == nil || progress.Percent < 100):
+			initialized = "initializing"
+		case v.Snapshot != "" || v.Source != "":
 			initialized = "completed"
 		}
-		items = append(items, statusItem{VolumeID: v.ID, Zone: v.Zone, Status: "ok", Details: []statusLine{
+		items = append(items, statusItem{VolumeID: v.ID, Zone: v.Zone, Status: "ok", Filling: progress, Details: []statusLine{
 			{"io-enabled", "passed"}, {"io-performance", "not-applicable"}, {"initialization-state", initialized},
 		}})
 	}
