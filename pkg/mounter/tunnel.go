@@ -14,12 +14,16 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/diskbridge/diskbridge/pkg/fault"
+	"github.com/diskbridge/diskbridge/pkg/socket"
 	"github.com/diskbridge/diskbridge/pkg/volume"
 )
 
 const (
 	// dialTimeout bounds a connection to a mount target with its handshake.
 	dialTimeout = 10 * time.Second
+	// stuckTimeout is how long a mount target may take nothing: the kernel, which waits for it on a connection of its own,
+	// only sees that end here. Then it makes another.
+	stuckTimeout = time.Minute
 	// acceptPause is how long a tunnel rests that could not take a connection, or could not have its port back.
 	acceptPause = 200 * time.Millisecond
 )
@@ -47,7 +51,7 @@ func dial(ctx context.Context, to volume.Tunnel, config *tls.Config) (net.Conn, 
 	address := net.JoinHostPort(to.Address, strconv.Itoa(int(to.Port)))
 	config = config.Clone()
 	config.ServerName = to.ServerName
-	conn, err := (&tls.Dialer{NetDialer: &net.Dialer{}, Config: config}).DialContext(ctx, "tcp", address)
+	conn, err := (&tls.Dialer{NetDialer: socket.Dialer(dialTimeout, stuckTimeout), Config: config}).DialContext(ctx, "tcp", address)
 	var untrusted *tls.CertificateVerificationError
 	switch {
 	case errors.As(err, &untrusted):

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -15,11 +14,15 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+
+	"github.com/diskbridge/diskbridge/pkg/socket"
 )
 
 const (
-	dialWait   = 10 * time.Second // for a connection, and again for TLS
-	answerWait = 5 * time.Minute  // until an answer begins, once the request is sent: S3 joins large uploads, and copies, for minutes
+	dialWait = 10 * time.Second // for a connection, and again for TLS
+	// stuckWait is how long a server may take nothing of a body: that the caller is gone is only seen with the next piece of it.
+	stuckWait  = 2 * time.Minute
+	answerWait = 5 * time.Minute // until an answer begins, once the request is sent: S3 joins large uploads, and copies, for minutes
 	// idleTime is how long a connection waits for the next request: less than servers let it.
 	idleTime = 15 * time.Second
 	maxIdle  = 32
@@ -96,7 +99,7 @@ type signer struct {
 func newSigner(target Target, credentials aws.CredentialsProvider) *signer {
 	return &signer{target: target, credentials: credentials, v4: newV4(), transport: &http.Transport{
 		Proxy:           http.ProxyFromEnvironment,
-		DialContext:     (&net.Dialer{Timeout: dialWait}).DialContext,
+		DialContext:     socket.Dialer(dialWait, stuckWait).DialContext,
 		TLSClientConfig: target.TLS, TLSHandshakeTimeout: dialWait,
 		MaxIdleConnsPerHost: maxIdle, IdleConnTimeout: idleTime,
 		ResponseHeaderTimeout: answerWait, ExpectContinueTimeout: time.Second,

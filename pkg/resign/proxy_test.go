@@ -216,7 +216,16 @@ func TestProxy_KeepsToItsPrefix(t *testing.T) {
 		"the bucket's deletion":       {request{method: "DELETE", path: "/mine"}, 403},
 		"many deletions":              {request{method: "POST", path: "/mine/?delete"}, 403},
 		"the bucket's policy":         {request{path: "/mine/?policy"}, 403},
-		"an ACL":                      {request{method: "PUT", path: "/mine/prod/a?acl"}, 403},
+		"a second prefix":             {request{path: "/mine/?prefix=prod/&prefix=prod-2/"}, 403},
+		"a neighbour's list by dots":  {request{path: "/mine/?prefix=prod/../prod-2/"}, 403},
+		"a list as a location":        {request{path: "/mine/?location&list-type=2&prefix=prod-2/"}, 403},
+		"the bucket's location":       {request{path: "/mine/?location"}, 200},
+		"a second source of a copy": {request{method: "PUT", path: "/mine/prod/a", change: func(r *http.Request) {
+			r.Header["X-Amz-Copy-Source"] = []string{"/mine/prod/b", "/mine/prod-2/a"}
+		}}, 403},
+		"readers of all the world": {request{method: "PUT", path: "/mine/prod/a", change: func(r *http.Request) { r.Header.Set("X-Amz-Acl", "public-read") }}, 403},
+		"readers by name":          {request{method: "PUT", path: "/mine/prod/a", change: func(r *http.Request) { r.Header.Set("X-Amz-Grant-Read", "id=1") }}, 403},
+		"an ACL":                   {request{method: "PUT", path: "/mine/prod/a?acl"}, 403},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc.door = door

@@ -32,12 +32,17 @@ func (t Target) allows(r *http.Request) *failure {
 	if err != nil {
 		return &failure{status: http.StatusBadRequest, code: "InvalidURI", message: "the query cannot be read", err: err}
 	}
+	for name, values := range r.Header {
+		if len(values) > 1 && strings.HasPrefix(name, "X-Amz-") {
+			return denied("the header %s is there twice", name) // a server might read the other one
+		}
+	}
 	known := objectQueries
 	if key == "" {
 		known = bucketQueries
 	}
-	for name := range query {
-		if !slices.Contains(known, name) {
+	for name, values := range query {
+		if !slices.Contains(known, name) || len(values) > 1 {
 			return denied("a mount may not ask for %.40q", name)
 		}
 	}
@@ -52,7 +57,8 @@ func (t Target) allowsBucket(r *http.Request, query url.Values) *failure {
 	switch {
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		return denied("a mount may not change the bucket itself (%s)", r.Method)
-	case r.Method == http.MethodHead, query.Has("location"), query.Get("prefix") == "", strings.HasPrefix(query.Get("prefix"), t.Prefix):
+	case query.Has("location") && len(query) > 1: // a server might take it for a list
+	case r.Method == http.MethodHead, query.Get("prefix") == "", t.holds(query.Get("prefix")):
 		return nil
 	}
 	return denied("this mount is of the prefix %s; it lists nothing else", t.Prefix)
@@ -77,6 +83,11 @@ func (t Target) allowsObject(r *http.Request, key string) *failure {
 	case http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPost, http.MethodDelete:
 	default:
 		return denied("a mount may not ask for %.20q", r.Method)
+	}
+	for name, values := range r.Header {
+		if name == "X-Amz-Acl" && values[0] != "private" || strings.HasPrefix(name, "X-Amz-Grant-") || name == "X-Amz-Bypass-Governance-Retention" {
+			return denied("a mount may not say %s", name)
+		}
 	}
 	source := r.Header.Get("X-Amz-Copy-Source")
 	if source == "" {

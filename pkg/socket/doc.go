@@ -1,3 +1,3 @@
-// Package socket owns Unix sockets and serves gRPC on them. It knows when a socket
-// is stale, living or lost, and must not know what is said on it.
+// Package socket owns Unix sockets, serves gRPC on them, and makes connections that end. It
+// knows when a socket is stale, living or lost, and must not know what is said on it.
 package socket

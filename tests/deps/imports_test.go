@@ -41,7 +41,7 @@ var layers = map[string]layer{
 	"pkg/kube":         {ours: []string{"pkg/fault", "pkg/kube"}, foreign: []string{kube}, why: "it alone talks to Kubernetes' API, and knows nothing else"},
 	"pkg/directory":    {ours: []string{"pkg/fault", "pkg/volume"}, why: "it works on a mounted root, whoever mounted it"},
 	"pkg/mounter":      {ours: []string{"pkg/fault", "pkg/socket", "pkg/volume"}, why: "it keeps what mounts need, and mounts nothing"},
-	"pkg/resign":       {foreign: []string{aws}, why: "it signs, and knows neither what is mounted nor whose credentials they are"},
+	"pkg/resign":       {ours: []string{"pkg/socket"}, foreign: []string{aws}, why: "it signs, and knows neither what is mounted nor whose credentials they are"},
 	"pkg/objectmount":  {ours: []string{"pkg/fault", "pkg/mount", "pkg/volume"}, why: "it mounts buckets, whoever asks, wherever they are"},
 	"pkg/socket":       {foreign: []string{grpc}, why: "it owns sockets, not what is said on them"},
 	"pkg/registration": {ours: []string{"pkg/fault", "pkg/socket"}, foreign: []string{grpc}, why: "it tells kubelet where the plugin is, and knows nothing else of it"},

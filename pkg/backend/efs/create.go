@@ -97,6 +97,9 @@ func (b *Backend) available(ctx context.Context, op, id string) (efs.FileSystem,
 // be changed later is not compared.
 func unfit(f efs.FileSystem, o *order) string {
 	switch {
+	case f.Tags[TagArchived] == "true":
+		return "it was archived with its data when its volume was deleted; choose another name, or use it with " +
+			keyExisting + " once its tags " + backend.TagCluster + " and " + backend.TagVolumeName + " are removed"
 	case !o.size.Fits(bytesOf(f.Tags)):
 		return fmt.Sprintf("its %d bytes do not satisfy required_bytes %d and limit_bytes %d", bytesOf(f.Tags), o.size.RequiredBytes, o.size.LimitBytes)
 	case f.PerformanceMode != o.spec.PerformanceMode:

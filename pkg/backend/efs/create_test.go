@@ -57,6 +57,7 @@ func TestCreate_BadInputNamesTheFix(t *testing.T) {
 		"a directory of two":           {map[string]string{"provisioningMode": "directory", "fileSystemId": given + ",fs-00000000"}, fault.Invalid, "takes one"},
 		"a directory of a missing one": {map[string]string{"provisioningMode": "directory", "fileSystemId": "fs-00000000"}, fault.Invalid, "does not exist in this region"},
 		"a directory with a key":       {map[string]string{"provisioningMode": "directory", "fileSystemId": given, "kmsKeyId": "alias/x"}, fault.Invalid, "has no meaning with provisioningMode directory"},
+		"a directory no tag can name":  {map[string]string{"provisioningMode": "directory", "fileSystemId": given, "basePath": "/a#b", "onDelete": "delete"}, fault.Invalid, "choose another directory, or onDelete retain"},
 		"a directory with tags":        {map[string]string{"provisioningMode": "directory", "fileSystemId": given, "tagSpecification_1": "a=b"}, fault.Invalid, "no tags"},
 		"a path upwards":               {map[string]string{"provisioningMode": "directory", "fileSystemId": given, "basePath": "/a/../b"}, fault.Invalid, "without . and .. parts"},
 		"our own directory":            {map[string]string{"provisioningMode": "directory", "fileSystemId": given, "basePath": "/.diskbridge"}, fault.Invalid, "keeps its markers"},

@@ -204,6 +204,9 @@ func (b *Backend) deletePoint(ctx context.Context, h volume.Handle) (kept string
 	return "", nil
 }
 
+// maxTags of a file system. https://docs.aws.amazon.com/efs/latest/ug/manage-fs-tags.html
+const maxTags = 50
+
 // deleteDirectory leaves the work to the janitor, who alone may mount. The wish is a
 // tag on the file system, which the janitor removes when the directory is gone.
 func (b *Backend) deleteDirectory(ctx context.Context, f efs.FileSystem, h volume.Handle) (kept string, err error) {
@@ -220,7 +223,7 @@ func (b *Backend) deleteDirectory(ctx context.Context, f efs.FileSystem, h volum
 	}
 	key, value := volume.Removal{FileSystem: f.ID, Cluster: b.opts.Owner.Cluster, Path: h.Path, OnDelete: h.OnDelete, Digest: h.Digest}.Tag()
 	err = b.api.Tag(ctx, f.ID, map[string]string{key: value})
-	if fault.Is(err, fault.Invalid) && len(asked) > 0 {
+	if fault.Is(err, fault.Invalid) && len(f.Tags) >= maxTags {
 		return "", fault.New(fault.Unavailable, opDelete, h.String(),
 			"%d directories of %s wait to be removed already, and the file system takes no more tags; start diskbridge-csi janitor", len(asked), f.ID)
 	}

@@ -1,6 +1,7 @@
 package efs_test
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -78,6 +79,8 @@ func TestDelete_FatesOfAFileSystem(t *testing.T) {
 			t.Errorf("%s: archived=%q", fate, archived)
 		}
 	}
+	_, err := b.Create(t.Context(), request("pvc-archive", map[string]string{"onDelete": "archive"}))
+	wantFault(t, "the name of an archived volume", err, fault.Conflict, "archived with its data")
 }
 
 // TestDelete_AnAccessPointThatWasJustDeleted is one that EFS still shows here and there.
@@ -189,10 +192,13 @@ func TestDelete_TheJanitorsQueueIsBounded(t *testing.T) {
 	var last error
 	var handle string
 	for i := range 51 {
-		handle = volume.Directory{Cluster: cluster, Name: "pvc", Path: "/" + string(rune('A'+i)), OnDelete: volume.Delete}.Handle(fs).String()
+		handle = volume.Directory{Cluster: cluster, Name: "pvc", Path: fmt.Sprint("/", i), OnDelete: volume.Delete}.Handle(fs).String()
 		if _, last = b.Delete(t.Context(), handle); last != nil {
 			break
 		}
+	}
+	if odd, err := b.Delete(t.Context(), volume.Directory{Cluster: cluster, Name: "pvc", Path: "/a#b", OnDelete: volume.Delete}.Handle(c.foreign("odd", nil)).String()); !fault.Is(err, fault.Invalid) {
+		t.Errorf("a path that no tag can have: %q, %v", odd, err)
 	}
 	wantFault(t, "the fifty-first", last, fault.Unavailable, "start diskbridge-csi janitor")
 	removals := volume.Removals(fs, c.fileSystem(fs).Tags)

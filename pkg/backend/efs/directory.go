@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -25,6 +26,10 @@ func (b *Backend) directory(ctx context.Context, o *order) (volume.Volume, error
 	if d.Path, err = o.path(list[0], volume.MaxHandle-len("#archive.0123456789abcdef"), b.opts.Owner.Cluster); err != nil {
 		return volume.Volume{}, fault.New(fault.Invalid, opCreate, o.name, "%v", err)
 	}
+	if _, wish := (volume.Removal{Cluster: d.Cluster, Path: d.Path, OnDelete: d.OnDelete}).Tag(); d.OnDelete != volume.Retain && !tagText.MatchString(wish) {
+		return volume.Volume{}, fault.New(fault.Invalid, opCreate, o.name, "parameters %s and %s make %q, whose removal could not be asked for: a tag of EFS has letters, digits, blanks and _.:/=+-@ only; "+
+			"choose another directory, or %s retain", keyBasePath, keySubPath, d.Path, keyOnDelete)
+	}
 	f, err := b.available(ctx, opCreate, list[0])
 	if err != nil {
 		return volume.Volume{}, given(err, o)
@@ -39,6 +44,9 @@ func (b *Backend) directory(ctx context.Context, o *order) (volume.Volume, error
 	maps.Copy(out.Context, d.Context())
 	return out, nil
 }
+
+// tagText is what the values of tags are made of. https://docs.aws.amazon.com/efs/latest/ug/API_Tag.html
+var tagText = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
 
 // given makes a missing file system the request's fault.
 func given(err error, o *order) error {

@@ -200,7 +200,7 @@ func fixture(t *testing.T, c *cloud) backendtest.Fixture {
 		Restart: func() backend.Backend { return c.backend() },
 		Foreign: func() string {
 			n++
-			return c.foreign(fmt.Sprint("foreign", n), map[string]string{"Name": "someone else's"})
+			return c.foreign(fmt.Sprint("foreign", n), map[string]string{"Name": "of another"})
 		},
 		Left: c.ours,
 	}

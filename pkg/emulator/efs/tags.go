@@ -2,6 +2,7 @@ package efs
 
 import (
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -11,6 +12,9 @@ import (
 
 // maxTags of a resource: https://docs.aws.amazon.com/efs/latest/ug/manage-fs-tags.html
 const maxTags = 50
+
+// tagText is what keys and values are made of: https://docs.aws.amazon.com/efs/latest/ug/API_Tag.html
+var tagText = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
 
 type tag struct{ Key, Value string }
 
@@ -25,7 +29,7 @@ func tagList(tags map[string]string) []tag {
 func readTags(list []tag) (map[string]string, error) {
 	tags := map[string]string{}
 	for _, t := range list {
-		if t.Key == "" || utf8.RuneCountInString(t.Key) > 128 || utf8.RuneCountInString(t.Value) > 256 || strings.HasPrefix(strings.ToLower(t.Key), "aws:") {
+		if t.Key == "" || utf8.RuneCountInString(t.Key) > 128 || utf8.RuneCountInString(t.Value) > 256 || strings.HasPrefix(strings.ToLower(t.Key), "aws:") || !tagText.MatchString(t.Key+t.Value) {
 			return nil, bad("The tag '%s' is not allowed", t.Key)
 		}
 		tags[t.Key] = t.Value
