@@ -30,7 +30,7 @@ func TestController_RunsTheDriverAndItsSidecars(t *testing.T) {
 	want := map[string][]string{
 		"ebs-provisioner": {"--timeout=60s", "--worker-threads=100", "--extra-create-metadata", "--default-fstype=ext4"},
 		"ebs-attacher":    {"--timeout=6m", "--worker-threads=100"},
-		"ebs-resizer":     {"--timeout=60s", "--workers=100", "--handle-volume-inuse-error=false"},
+		"ebs-resizer":     {"--timeout=60s", "--workers=100", "--handle-volume-inuse-error=false", "--extra-modify-metadata"},
 		"ebs-snapshotter": {"--timeout=60s", "--worker-threads=100", "--extra-create-metadata"},
 	}
 	for name, args := range want {

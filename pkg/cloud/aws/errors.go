@@ -218,7 +218,7 @@ func (c cause) Error() string {
 	var page foreign
 	switch {
 	case unsigned(c.err):
-		return "there are no AWS credentials: " + innermost(c.err) + "; give the driver a role (IRSA, Pod Identity, of the instance) or keys"
+		return "there are no AWS credentials: " + innermost(c.err) + "; they come from a role (IRSA, Pod Identity, the instance's) or from keys"
 	case errors.Is(c.err, errNotSent):
 		return errNotSent.Error()
 	case errors.As(c.err, &page):

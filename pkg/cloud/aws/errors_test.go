@@ -74,7 +74,7 @@ func TestClassify_OutcomeOfEveryKindOfFailure(t *testing.T) {
 }
 
 func TestClassify_SaysWhatToDo(t *testing.T) {
-	const way = "; look at the network, the proxy, the region and AWS_ENDPOINT_URL"
+	const way = "; look at the network, the proxy, the region and the endpoint"
 	for _, tc := range []struct {
 		err  error
 		want string

@@ -22,7 +22,7 @@ func (f foreign) Error() string {
 }
 
 // wayToAWS is what to look at where AWS is not reached.
-const wayToAWS = "look at the network, the proxy, the region and AWS_ENDPOINT_URL"
+const wayToAWS = "look at the network, the proxy, the region and the endpoint"
 
 func foreignOf(r *http.Response) foreign {
 	f := foreign{status: r.Status, content: "no content type"}

@@ -50,7 +50,7 @@ func TestClient_TakesNobodyElseForEC2(t *testing.T) {
 func TestClient_WithoutCredentials(t *testing.T) {
 	c := session(t, "", func(w http.ResponseWriter, _ *http.Request) { http.NotFound(w, nil) })
 	err := c.DeleteVolume(t.Context(), "vol-1")
-	if !fault.Is(err, fault.Unavailable) || !strings.HasPrefix(err.Error(), "DeleteVolume vol-1: there are no AWS credentials: ") || !strings.HasSuffix(err.Error(), "or keys") {
+	if !fault.Is(err, fault.Unavailable) || !strings.HasPrefix(err.Error(), "DeleteVolume vol-1: there are no AWS credentials: ") || !strings.HasSuffix(err.Error(), "or from keys") {
 		t.Errorf("%v (%v)", err, fault.KindOf(err))
 	}
 }
