@@ -68,7 +68,10 @@ type pin struct {
 
 func (p *pin) set(driver int) { *p = pin{driver, time.Now().Add(settled)} }
 
-func (p *pin) holds() bool { return time.Now().Before(p.until) }
+func (p *pin) holds() bool { return p.held(time.Now()) }
+
+// held says that it held when a request began, however late that was answered.
+func (p *pin) held(began time.Time) bool { return began.Before(p.until) }
 
 // lane is one volume after the other and their snapshots, and what may be true of them.
 type lane struct {

@@ -148,7 +148,7 @@ func (l *lane) unpublished(o outcome) {
 func (l *lane) expanded(o outcome) {
 	d := l.disk
 	switch {
-	case o.code == codes.OK && d.there == no && d.pin.holds() && o.want <= d.max:
+	case o.code == codes.OK && d.there == no && d.pin.held(o.began) && o.want <= d.max:
 		// EC2 still showed it, and large enough: nothing was asked for.
 	case o.code == codes.OK && d.there == no:
 		l.wrong("a volume that does not exist was expanded")

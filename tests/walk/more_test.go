@@ -57,12 +57,12 @@ func (l *lane) attributes(s step) (tag string, iops int32, mutable map[string]st
 func (l *lane) modified(o outcome) {
 	d := l.disk
 	tag, iops, _ := l.attributes(o.step)
-	if o.code == codes.OK && d.there == no && !d.pin.holds() {
+	if o.code == codes.OK && d.there == no && !d.pin.held(o.began) {
 		l.wrong("a volume that does not exist was modified")
 	}
 	// Right after a change EC2 may still show what was before: where that is what is asked for, nothing is done. Kubernetes
 	// asks for one thing at a time, and not again within seconds.
-	if o.code == codes.OK && time.Since(d.changed) > settled {
+	if o.code == codes.OK && o.began.Sub(d.changed) > settled {
 		d.tags, d.iops = nil, nil
 	}
 	d.tags, d.iops, d.changed = append(d.tags, tag), append(d.iops, iops), time.Now()
