@@ -140,3 +140,28 @@ func TestExpand_WaitsUntilTheVolumeShowsIt(t *testing.T) {
 		}
 	})
 }
+
+// TestPublish_WhatAnotherNodeHolds: EC2 would let a volume with multi-attach go to a second node, whoever asks.
+func TestPublish_WhatAnotherNodeHolds(t *testing.T) {
+	together := volume.Capability{Mode: volume.MultiNodeMultiWriter, Block: true}
+	for name, tc := range map[string]struct {
+		multiAttach bool
+		capability  volume.Capability
+		attached    int
+	}{
+		"one that can only have one":           {false, writer, 0},
+		"one that could have more, for one":    {true, writer, 0},
+		"one that can have more, for many":     {true, together, 1},
+		"one that can only have one, for many": {false, together, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, disks := newPrompt()
+			p.volume.MultiAttach = tc.multiAttach
+			p.volume.Attachments = []ec2.Attachment{{Volume: p.volume.ID, Instance: "i-00000000000000001", Device: "/dev/xvdba", State: ec2.Attached}}
+			_, err := disks.Publish(t.Context(), volume.PublishRequest{Handle: p.volume.ID, Node: anInstance, Capability: tc.capability})
+			if (err == nil) != (tc.attached == 1) || p.attached != tc.attached {
+				t.Errorf("asked %d times, want %d (%v)", p.attached, tc.attached, err)
+			}
+		})
+	}
+}
