@@ -51,6 +51,7 @@ func NewSession(ctx context.Context, opts Options) (*Session, error) {
 	client := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 		t.MaxConnsPerHost = maxConns
 		t.MaxIdleConnsPerHost = maxConns
+		t.OnProxyConnectResponse = proxyAnswered
 	})
 	load := []func(*config.LoadOptions) error{
 		config.WithHTTPClient(client),

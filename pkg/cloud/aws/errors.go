@@ -173,7 +173,7 @@ func unsigned(err error) bool {
 // neverConnected reports whether no connection was made, to AWS or to a proxy before it.
 func neverConnected(err error) bool {
 	for op := (*net.OpError)(nil); errors.As(err, &op); err = op.Err {
-		if op.Op == "dial" {
+		if op.Op == "dial" || op.Op == "proxyconnect" {
 			return !errors.Is(err, context.DeadlineExceeded)
 		}
 	}

@@ -40,6 +40,7 @@ func NewExplicitSession(o Explicit) (*Session, error) {
 		Region: o.Region, AppID: o.AppID, Retryer: transientRetryer,
 		HTTPClient: awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 			t.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+			t.OnProxyConnectResponse = proxyAnswered
 		}),
 	}
 	if o.Dualstack {

@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
+	"net/url"
 	"strings"
 
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
@@ -23,6 +25,14 @@ func (f foreign) Error() string {
 
 // wayToAWS is what to look at where AWS is not reached.
 const wayToAWS = "look at the network, the proxy, the region and the endpoint"
+
+// proxyAnswered makes a proxy's refusal of a way to AWS an error that says whose it is.
+func proxyAnswered(_ context.Context, proxy *url.URL, _ *http.Request, answer *http.Response) error {
+	if answer.StatusCode == http.StatusOK {
+		return nil
+	}
+	return &net.OpError{Op: "proxyconnect", Net: "tcp", Err: errors.New("the proxy " + proxy.Host + " answers " + answer.Status)}
+}
 
 func foreignOf(r *http.Response) foreign {
 	f := foreign{status: r.Status, content: "no content type"}
