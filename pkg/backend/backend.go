@@ -28,18 +28,14 @@ type Backend interface {
 	Supports(capability volume.Capability) error
 }
 
-// Publisher is a Backend whose volumes are attached to a node before use.
+// Publisher is a Backend whose volumes are attached to a node before use. It may be asked
+// about several nodes of one volume at the same time.
 type Publisher interface {
 	// Publish makes a volume reachable from a node and returns the publish context.
 	Publish(ctx context.Context, req volume.PublishRequest) (map[string]string, error)
 	// Unpublish ends it; nil where it is ended or the node is gone. An empty node
 	// means every node.
 	Unpublish(ctx context.Context, handle, node string) error
-}
-
-// Together is a Publisher that may serve several nodes for one volume at the same time.
-type Together interface {
-	PublishesTogether()
 }
 
 // Expander is a Backend whose volumes grow.

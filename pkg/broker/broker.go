@@ -74,18 +74,17 @@ func (b *Broker) Supports(kind volume.Kind, c volume.Capability) error {
 	return be.Supports(c)
 }
 
-// Publish makes a volume reachable from a node.
+// Publish makes a volume reachable from a node. Other nodes may be served at the same time.
 func (b *Broker) Publish(ctx context.Context, req volume.PublishRequest) (map[string]string, error) {
 	p, err := role[backend.Publisher](b, "publish", req.Handle)
 	if err != nil {
 		return nil, err
 	}
-	publish := func() (map[string]string, error) { return p.Publish(ctx, req) }
-	if _, ok := p.(backend.Together); ok { // nodes exclude only themselves, and a deletion
-		return shared(b, "publish on "+req.Node, req.Handle, publish)
-	}
-	return locked(b, "publish", req.Handle, publish)
+	return shared(b, onNode(req.Node), req.Handle, func() (map[string]string, error) { return p.Publish(ctx, req) })
 }
+
+// onNode names what excludes itself: a node's publishing and unpublishing.
+func onNode(node string) string { return "publish or unpublish on " + node }
 
 // Unpublish ends it; an empty node means every node.
 func (b *Broker) Unpublish(ctx context.Context, handle, node string) error {
@@ -94,11 +93,11 @@ func (b *Broker) Unpublish(ctx context.Context, handle, node string) error {
 		return err
 	}
 	unpublish := func() (struct{}, error) { return struct{}{}, p.Unpublish(ctx, handle, node) }
-	if _, ok := p.(backend.Together); ok {
-		_, err = shared(b, "unpublish from "+node, handle, unpublish)
-		return err
+	if node == "" {
+		_, err = locked(b, "unpublish everywhere", handle, unpublish)
+	} else {
+		_, err = shared(b, onNode(node), handle, unpublish)
 	}
-	_, err = locked(b, "unpublish", handle, unpublish)
 	return err
 }
 

@@ -94,3 +94,47 @@ func TestBroker_RoutesByHandleAndSaysWhatIsMissing(t *testing.T) {
 		t.Errorf("a backend without a cloud to ask: %v", err)
 	}
 }
+
+// slow is a Publisher whose calls wait until they are told.
+type slow struct {
+	bare
+}
+
+func (s *slow) Publish(context.Context, volume.PublishRequest) (map[string]string, error) {
+	s.entered <- struct{}{}
+	<-s.leave
+	return nil, nil
+}
+
+func (s *slow) Unpublish(context.Context, string, string) error {
+	s.entered <- struct{}{}
+	<-s.leave
+	return nil
+}
+
+func TestBroker_ServesSeveralNodesOfOneVolumeAtOnce(t *testing.T) {
+	const id = "vol-00000000"
+	be := &slow{bare{entered: make(chan struct{}), leave: make(chan struct{})}}
+	b := broker.New(map[volume.Kind]backend.Backend{volume.EBS: be})
+	done := make(chan error, 2)
+	go func() { _, err := b.Publish(t.Context(), volume.PublishRequest{Handle: id, Node: "i-1"}); done <- err }()
+	<-be.entered
+	go func() { done <- b.Unpublish(t.Context(), id, "i-2") }()
+	<-be.entered // although i-1 is not done
+	_, again := b.Publish(t.Context(), volume.PublishRequest{Handle: id, Node: "i-2"})
+	_, deleted := b.Delete(t.Context(), id)
+	for name, err := range map[string]error{
+		"the same node": again, "its unpublishing": b.Unpublish(t.Context(), id, "i-1"),
+		"every node": b.Unpublish(t.Context(), id, ""), "a deletion": deleted,
+	} {
+		if !fault.Is(err, fault.Pending) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	close(be.leave)
+	for range 2 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -52,7 +52,6 @@ type Backend struct {
 var (
 	_ backend.Backend   = (*Backend)(nil)
 	_ backend.Publisher = (*Backend)(nil)
-	_ backend.Together  = (*Backend)(nil)
 	_ backend.Expander  = (*Backend)(nil)
 	_ backend.Modifier  = (*Backend)(nil)
 	_ backend.Prober    = (*Backend)(nil)
@@ -71,9 +70,6 @@ func newWaits() waits {
 	t := batch.NewTempo()
 	return waits{system: t.Rhythm(time.Second), target: t.Rhythm(2 * time.Second), ended: t.Rhythm(time.Second)}
 }
-
-// PublishesTogether says that several nodes may be served at the same time.
-func (b *Backend) PublishesTogether() {}
 
 // Probe asks EFS for something once; later it answers from memory.
 func (b *Backend) Probe(ctx context.Context) error {
