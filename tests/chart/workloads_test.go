@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	storagev1 "k8s.io/api/storage/v1"
 
 	"github.com/diskbridge/diskbridge/pkg/backend/all"
@@ -54,7 +55,7 @@ func TestController_RunsTheDriverAndItsSidecars(t *testing.T) {
 		}
 	}
 	budget := r.budgets["diskbridge-controller"]
-	if budget.Spec.MaxUnavailable.IntValue() != 1 || !maps.Equal(budget.Spec.Selector.MatchLabels, d.Spec.Selector.MatchLabels) {
+	if p := budget.Spec.UnhealthyPodEvictionPolicy; p == nil || *p != policyv1.AlwaysAllow || budget.Spec.MaxUnavailable.IntValue() != 1 || !maps.Equal(budget.Spec.Selector.MatchLabels, d.Spec.Selector.MatchLabels) {
 		t.Errorf("budget = %+v", budget.Spec)
 	}
 }
