@@ -3,6 +3,7 @@ package objectmount
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -83,6 +84,9 @@ func (u *unit) tryReopen(ctx context.Context, late bool) (done bool, err error) 
 	switch {
 	case err == nil:
 		u.thaw()
+		if u.dark() {
+			u.rebind(ctx, "the mounter was ended before all targets saw it again")
+		}
 		return true, nil
 	case late && errors.Is(err, unix.EADDRINUSE):
 		err = errors.Join(err, u.stop())
@@ -208,16 +212,36 @@ func (u *unit) repair(ctx context.Context) error {
 	if err := u.start(ctx); err != nil {
 		return err
 	}
+	u.rebind(ctx, why)
+	return nil
+}
+
+// dark reports whether a target shows a mount that was lost, and not the one that is there now.
+func (u *unit) dark() bool {
+	return slices.ContainsFunc(u.Targets, func(t target) bool {
+		layers, err := mount.Layers(t.Path)
+		n := len(layers)
+		return err == nil && n > 0 && u.m.ours(layers[n-1], u.handle) && layers[n-1].Device != u.Device
+	})
+}
+
+// rebind makes the targets show the mount that is there now, and tells of those that did not.
+func (u *unit) rebind(ctx context.Context, why string) {
 	loss := Loss{Handle: u.handle, Reason: why}
 	for _, t := range u.Targets {
-		if err := u.bind(t); err != nil {
-			log.Error(err, "A target does not see the bucket again; it does once it is published again", "target", t.Path)
+		layers, err := mount.Layers(t.Path)
+		if n := len(layers); err == nil && n > 0 && layers[n-1].Device == u.Device {
 			continue
+		}
+		if err == nil {
+			err = u.bind(t)
+		}
+		if err != nil {
+			klog.FromContext(ctx).Error(err, "A target does not see the bucket again; it does once it is published again", "target", t.Path)
 		}
 		loss.Targets = append(loss.Targets, t.Path)
 	}
 	if u.m.Lost != nil {
 		u.m.Lost(loss)
 	}
-	return nil
 }

@@ -124,6 +124,43 @@ func TestTargetThatNobodyNoted(t *testing.T) {
 	must(t, w.delete(ctx, b))
 }
 
+// TestTargetLeftInTheDark kills the mounter after it had mounted a lost bucket again, and before a target saw it.
+func TestTargetLeftInTheDark(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	b := w.create(ctx, "dark", nil)
+	must(t, w.stage(ctx, b))
+	must(t, w.publish(ctx, b))
+	file := filepath.Join(b.target, "file")
+	must(t, os.WriteFile(file, []byte("text"), 0o600))
+	sees := func(context.Context) error {
+		_, err := os.ReadFile(file)
+		return err
+	}
+	told := func(losses int) {
+		t.Helper()
+		harness.Eventually(t, "the node plugin tells of it", func(context.Context) error {
+			if n := strings.Count(w.driver.Log(), "restart the pods that have it"); n < losses {
+				return fmt.Errorf("%d losses", n)
+			}
+			return nil
+		})
+	}
+	must(t, syscall.Kill(programs(t, w.dir)[b.staging], syscall.SIGKILL))
+	harness.Eventually(t, "it is there again", sees)
+	told(1)
+	w.mounter.Kill()
+	must(t, syscall.Unmount(b.target, 0))
+	if err := sees(ctx); !errors.Is(err, syscall.ENOTCONN) {
+		t.Fatalf("the lost mount is not below: %v", err)
+	}
+	w.startMounter()
+	harness.Eventually(t, "the target sees it", sees)
+	told(2)
+	must(t, w.unpublish(ctx, b))
+	must(t, w.unstage(ctx, b))
+	must(t, w.delete(ctx, b))
+}
+
 // TestSecretChanges stages a volume again with other keys than it has, after the server has taken those away: the program
 // that runs goes on with the new ones. Wrong ones are refused, and change nothing.
 func TestSecretChanges(t *testing.T) {

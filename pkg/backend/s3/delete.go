@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
-	"strings"
 
 	"github.com/diskbridge/diskbridge/pkg/backend"
 	"github.com/diskbridge/diskbridge/pkg/fault"
@@ -105,7 +104,7 @@ func (b *Backend) deletePrefix(ctx context.Context, api API, h volume.Handle) (k
 	case m.OnDelete != fateDelete:
 		return "its parameter " + keyOnDelete + " is " + m.OnDelete, nil
 	}
-	below, err := volumeBelow(ctx, api, h)
+	below, err := b.volumeBelow(ctx, api, h)
 	switch {
 	case err != nil:
 		return "", err
@@ -150,28 +149,6 @@ func (b *Backend) withoutMarker(ctx context.Context, api API, h volume.Handle) (
 	}
 	return "", fault.New(fault.InUse, opDelete, h.String(), "not deleted: no marker says that we made the prefix. Set the volume's reclaim policy to Retain; "+
 		"if the objects shall go: aws s3 rm --recursive s3://%s/%s", h.Root, h.Path)
-}
-
-// volumeBelow finds another volume inside the prefix.
-func volumeBelow(ctx context.Context, api API, h volume.Handle) (string, error) {
-	for token := ""; ; {
-		keys, next, err := api.Keys(ctx, h.Root, markers, token, 1000)
-		if err != nil {
-			return "", err
-		}
-		for _, key := range keys {
-			m, found, err := anyMarker(ctx, api, h.Root, key)
-			if err != nil {
-				return "", err
-			}
-			if found && m.Prefix != h.Path && strings.HasPrefix(m.Prefix, h.Path) {
-				return m.Prefix, nil
-			}
-		}
-		if token = next; token == "" {
-			return "", nil
-		}
-	}
 }
 
 // unmark deletes a marker with all its versions: the last step, so that an interrupted

@@ -102,6 +102,24 @@ func TestBackend_VolumesInsideVolumes(t *testing.T) {
 	}
 }
 
+// TestBackend_DeletesAmongManyVolumes reads each marker of a bucket once, not again for each volume that goes.
+func TestBackend_DeletesAmongManyVolumes(t *testing.T) {
+	c := newCloud(t)
+	b, shared := c.backend(), c.bucket("shared-bucket")
+	const n = 12
+	var volumes []string
+	for i := range n {
+		volumes = append(volumes, mustCreate(t, b, fmt.Sprint("pvc-", i), map[string]string{"bucket": shared}).Handle)
+	}
+	before := c.Calls()["s3:GetObject"].OK
+	for _, v := range volumes {
+		mustDelete(t, b, v)
+	}
+	if reads := c.Calls()["s3:GetObject"].OK - before; reads > 3*n {
+		t.Errorf("%d reads for %d deletions", reads, n)
+	}
+}
+
 // TestBackend_ObjectLock is respected: the volume stays, with what is locked in it.
 func TestBackend_ObjectLock(t *testing.T) {
 	c := newCloud(t)

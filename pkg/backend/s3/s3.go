@@ -43,6 +43,7 @@ type Backend struct {
 	opts        Options
 	credentials *volume.ObjectCredentials // of a request; nil: the driver's
 	probed      *atomic.Bool
+	below       *below
 }
 
 var (
@@ -52,7 +53,9 @@ var (
 )
 
 // New makes a Backend.
-func New(opts Options) *Backend { return &Backend{opts: opts, probed: &atomic.Bool{}} }
+func New(opts Options) *Backend {
+	return &Backend{opts: opts, probed: &atomic.Bool{}, below: &below{prefixes: map[string]string{}}}
+}
 
 // With is the backend that uses the credentials of a request's secrets.
 func (b *Backend) With(secrets map[string]string) (backend.Backend, error) {
