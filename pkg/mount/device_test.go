@@ -57,6 +57,39 @@ func TestSysfs_Find(t *testing.T) {
 	})
 }
 
+// TestBlock_EachStepVerifies: between one step and the next the name may go to another disk.
+func TestBlock_EachStepVerifies(t *testing.T) {
+	point := ""
+	for name, step := range map[string]func(*Block, context.Context, *task, device) error{
+		"format": func(b *Block, ctx context.Context, k *task, d device) error {
+			return b.format(ctx, k, d, fresh(volume.Ext4))
+		},
+		"repair": func(b *Block, ctx context.Context, k *task, d device) error { return b.repair(ctx, k, d, "-p") },
+		"partition": func(b *Block, ctx context.Context, k *task, d device) error {
+			return b.makePartition(ctx, k, d)
+		},
+		"a new id for a copy of btrfs": func(b *Block, ctx context.Context, k *task, d device) error { return b.separateBtrfs(ctx, k, d) },
+		"mount": func(b *Block, ctx context.Context, k *task, d device) error {
+			return b.mount(ctx, k, d, fresh(volume.Ext4), point)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := mounttest.NewNode(t)
+			d := n.Attach(serial, size)
+			point = n.Mkdir("staging")
+			b := newBlock(n)
+			found, err := b.sysfs.find(serial)
+			must(t, err)
+			d.SetSerial(serial2)
+			before := d.Sum()
+			wantKind(t, b.work(t.Context(), name, handle, func(k *task) error { return step(b, t.Context(), k, found) }), fault.Conflict, "nothing was touched")
+			if d.Sum() != before {
+				t.Error("the disk's bytes changed")
+			}
+		})
+	}
+}
+
 func TestSysfs_VerifyBeforeTouching(t *testing.T) {
 	for name, spoil := range map[string]func(*testing.T, *mounttest.Node, *mounttest.Disk){
 		"the name went to another disk": func(_ *testing.T, _ *mounttest.Node, d *mounttest.Disk) { d.SetSerial(serial2) },
