@@ -1,6 +1,7 @@
 package s3_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -124,6 +125,38 @@ func TestBackend_OtherParametersUnderOneName(t *testing.T) {
 		wantFault(t, err, fault.Conflict, "other parameters")
 		mustDelete(t, c.backend(), v.Handle)
 	}
+}
+
+// rival is an S3 on which somebody else is a moment faster.
+type rival struct {
+	s3.API
+
+	before func()
+}
+
+func (r *rival) PutObject(ctx context.Context, bucket, key string, data []byte, only bool) error {
+	if before := r.before; before != nil {
+		r.before = nil
+		before()
+	}
+	return r.API.PutObject(ctx, bucket, key, data, only)
+}
+
+// TestBackend_TwoClustersAskForOnePrefix at one time: one of them gets it.
+func TestBackend_TwoClustersAskForOnePrefix(t *testing.T) {
+	c := newCloud(t)
+	in := map[string]string{"bucket": c.bucket("shared-bucket")}
+	open := servers(c.config())
+	slower := s3.New(s3.Options{
+		Owner: backend.Owner{Driver: s3.DefaultDriver, Cluster: "slower"}, Profiles: []string{""},
+		Servers: func(profile string, k *volume.ObjectCredentials) (s3.API, error) {
+			api, err := open(profile, k)
+			return &rival{API: api, before: func() { mustCreate(t, c.backend(), "pvc-1", in) }}, err
+		},
+	})
+	_, err := slower.Create(t.Context(), request("pvc-1", in))
+	wantFault(t, err, fault.Conflict, "already used")
+	mustDelete(t, c.backend(), mustCreate(t, c.backend(), "pvc-1", in).Handle)
 }
 
 // TestBackend_BadInput names the field and the fix, and makes nothing.
