@@ -29,6 +29,9 @@ type Identity struct {
 	when time.Time
 }
 
+// readyLimit is how long Ready may take: callers that wait for minutes should learn the reason before.
+const readyLimit = 8 * time.Second
+
 // tellAgain is how often the log says what keeps the plugin from being ready.
 const tellAgain = time.Minute
 
@@ -64,7 +67,9 @@ func (s *Identity) GetPluginCapabilities(context.Context, *csipb.GetPluginCapabi
 // Probe answers whether the plugin can work. One that cannot yet is not ready, and that is no error: at an error Kubernetes'
 // sidecars end, and the more often they have, the later they come back.
 func (s *Identity) Probe(ctx context.Context, _ *csipb.ProbeRequest) (*csipb.ProbeResponse, error) {
-	err := s.Ready(ctx)
+	limited, cancel := context.WithTimeout(ctx, readyLimit)
+	defer cancel()
+	err := s.Ready(limited)
 	s.tell(ctx, err)
 	return &csipb.ProbeResponse{Ready: wrapperspb.Bool(err == nil)}, nil
 }

@@ -17,7 +17,12 @@ func TestIdentity_ProbeWaits(t *testing.T) {
 	var log bytes.Buffer
 	ctx := klog.NewContext(t.Context(), textlogger.NewLogger(textlogger.NewConfig(textlogger.Output(&log))))
 	var why error
-	s := &Identity{Ready: func(context.Context) error { return why }}
+	s := &Identity{Ready: func(ctx context.Context) error {
+		if _, ok := ctx.Deadline(); !ok {
+			t.Error("a cloud that never answers keeps the reason for ever")
+		}
+		return why
+	}}
 	for _, why = range []error{errors.New("no credentials"), errors.New("no credentials"), errors.New("no network"), nil, nil} {
 		answer, err := s.Probe(ctx, &csipb.ProbeRequest{})
 		if err != nil || answer.GetReady().GetValue() != (why == nil) {

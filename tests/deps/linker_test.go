@@ -8,10 +8,13 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/diskbridge/diskbridge/pkg/volume"
 )
 
 // maxStripped bounds a binary as it ships, in bytes. Without method pruning it is several times larger.
@@ -114,6 +117,19 @@ func TestIAMPolicy_OfOccasions(t *testing.T) {
 				t.Errorf("deploy/iam/%s allows %s, which the controller does not call", policy, action)
 			}
 		}
+	}
+}
+
+// TestIAMPolicy_LetsTheJanitorEnd: directories are in file systems that the user made, which carry no tag of ours but the one
+// that asks for a removal.
+func TestIAMPolicy_LetsTheJanitorEnd(t *testing.T) {
+	text, err := os.ReadFile("../../deploy/iam/controller.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, _ := volume.Removal{Digest: "*"}.Tag()
+	if !strings.Contains(string(text), strconv.Quote(key)) {
+		t.Errorf("deploy/iam/controller.json lets nobody take the tag %s away", key)
 	}
 }
 
