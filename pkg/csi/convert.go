@@ -2,7 +2,9 @@ package csi
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"strings"
 	"unicode"
@@ -57,10 +59,29 @@ func checkPath(field, path, root string) error {
 	if root == "" {
 		return nil
 	}
-	if rel, err := filepath.Rel(root, path); err != nil || !filepath.IsLocal(rel) || rel == "." {
+	if !inside(root, path) || path == filepath.Clean(root) {
 		return fmt.Errorf("%s %q is outside %s", field, path, root)
 	}
+	// Symbolic links are followed as far as the folder that the path is in; what does not exist leads nowhere.
+	parent, err := filepath.EvalSymlinks(filepath.Dir(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		root, err = filepath.EvalSymlinks(root)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", field, err)
+	}
+	if !inside(root, parent) {
+		return fmt.Errorf("%s %q leads to %s by a symbolic link, outside %s", field, path, parent, root)
+	}
 	return nil
+}
+
+func inside(root, path string) bool {
+	rel, err := filepath.Rel(root, path)
+	return err == nil && filepath.IsLocal(rel)
 }
 
 func toCapability(c *csipb.VolumeCapability) (volume.Capability, error) {

@@ -93,6 +93,25 @@ func TestCheckPath(t *testing.T) {
 	}
 }
 
+// TestCheckPath_SymbolicLinks has links below the root, and a root that is one itself.
+func TestCheckPath_SymbolicLinks(t *testing.T) {
+	dir := t.TempDir()
+	root := filepath.Join(dir, "kubelet")
+	for _, err := range []error{
+		os.MkdirAll(filepath.Join(dir, "disk/pods"), 0o755), os.MkdirAll(filepath.Join(dir, "etc"), 0o755), os.Symlink("disk", root),
+		os.Symlink("pods", filepath.Join(root, "inside")), os.Symlink("../etc", filepath.Join(root, "outside")),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for path, ok := range map[string]bool{"pods/mount": true, "inside/mount": true, "mount": true, "none/mount": true, "outside": true, "outside/mount": false} {
+		if err := checkPath("target_path", filepath.Join(root, path), root); (err == nil) != ok {
+			t.Errorf("%q: %v, want ok %v", path, err, ok)
+		}
+	}
+}
+
 func TestSizeLimitsOfTheSpecification(t *testing.T) {
 	if err := checkString("name", strings.Repeat("x", 129)); err == nil {
 		t.Error("129 bytes must be refused")

@@ -148,11 +148,14 @@ func startOf(id int) (uint64, error) {
 	return strconv.ParseUint(fields[19], 10, 64)
 }
 
-// shorten empties a log that has grown: a program that complains for days must not fill the memory that tmpfs is.
+// maxLog is how much of what a program writes is kept, in bytes; only the end of it is ever read. Some hundred programs that
+// complain at one time have room in the mounter's tmpfs, of which the notes need some too.
+const maxLog = 64 << 10
+
+// shorten empties a log that has grown.
 func shorten(dir string) {
-	const most = 1 << 20
 	path := filepath.Join(dir, logName)
-	if st, err := os.Stat(path); err == nil && st.Size() > most {
+	if st, err := os.Stat(path); err == nil && st.Size() > maxLog {
 		_ = os.Truncate(path, 0) // it is appended to
 	}
 }

@@ -41,6 +41,9 @@ const recordName = "record.json"
 // shielded is what the mount table shows of the empty tmpfs below each mount.
 const shielded = "diskbridge"
 
+// folderSize is how much the private folder of all mounts holds, in bytes.
+const folderSize = 64 << 20
+
 // openFolder makes the private folder of all mounts; it is on tmpfs afterwards, also where its parent is not.
 func (m *Mounts) openFolder() error {
 	m.mu.Lock() // so that it is mounted once
@@ -55,7 +58,7 @@ func (m *Mounts) openFolder() error {
 	if st.Type == unix.TMPFS_MAGIC || st.Type == unix.RAMFS_MAGIC {
 		return os.Chmod(m.Dir, 0o700) //nolint:gosec // a folder, for its owner only
 	}
-	return mount.Scratch(m.Dir, shielded, "64m")
+	return mount.Scratch(m.Dir, shielded, fmt.Sprintf("%dk", folderSize>>10))
 }
 
 // note writes the record down, whole or not at all.
