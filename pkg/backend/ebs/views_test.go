@@ -3,6 +3,7 @@ package ebs_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/diskbridge/diskbridge/pkg/backend"
 	"github.com/diskbridge/diskbridge/pkg/backend/ebs"
 	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
+	"github.com/diskbridge/diskbridge/pkg/fault"
 	"github.com/diskbridge/diskbridge/pkg/volume"
 )
 
@@ -24,7 +26,9 @@ type prompt struct {
 	onInstance []ec2.Attachment // as DescribeInstances shows it
 	change     ec2.Change       // the modification
 	lag        int              // how many more times a view shows what was before a detachment or a modification
-	attached   int              // calls
+	snapshots  []ec2.Snapshot
+	attached   int // calls
+	deleted    int
 }
 
 func newPrompt() (*prompt, *ebs.Backend) {
@@ -86,6 +90,15 @@ func (p *prompt) AttachVolume(_ context.Context, id, instance, device string) er
 	p.volume.Attachments = []ec2.Attachment{{Volume: id, Instance: instance, Device: device, State: ec2.Attached}}
 	p.onInstance = p.volume.Attachments
 	return nil
+}
+
+func (p *prompt) DeleteVolume(context.Context, string) error {
+	p.deleted++
+	return nil
+}
+
+func (p *prompt) SnapshotsTagged(context.Context, string, string) ([]ec2.Snapshot, error) {
+	return p.snapshots, nil
 }
 
 func (p *prompt) DetachVolume(context.Context, string, string, bool) error {
@@ -163,5 +176,33 @@ func TestPublish_WhatAnotherNodeHolds(t *testing.T) {
 				t.Errorf("asked %d times, want %d (%v)", p.attached, tc.attached, err)
 			}
 		})
+	}
+}
+
+// TestDelete_NeverAsksForWhatIsAttached: EC2 would refuse it too, without saying what to do.
+func TestDelete_NeverAsksForWhatIsAttached(t *testing.T) {
+	p, disks := newPrompt()
+	p.volume.Tags = map[string]string{ebs.TagCluster: cluster}
+	p.volume.Attachments = []ec2.Attachment{{Volume: p.volume.ID, Instance: anInstance, Device: "/dev/xvdba", State: ec2.Attached}}
+	if _, err := disks.Delete(t.Context(), p.volume.ID); !fault.Is(err, fault.InUse) || !strings.Contains(err.Error(), anInstance) || p.deleted != 0 {
+		t.Errorf("asked %d times: %v", p.deleted, err)
+	}
+	p.volume.Attachments = nil
+	if _, err := disks.Delete(t.Context(), p.volume.ID); err != nil || p.deleted != 1 {
+		t.Errorf("asked %d times: %v", p.deleted, err)
+	}
+}
+
+// TestCreateSnapshot_TheOldestOfOneName is the one that was answered first.
+func TestCreateSnapshot_TheOldestOfOneName(t *testing.T) {
+	p, disks := newPrompt()
+	for _, second := range []int64{20, 10, 30} {
+		p.snapshots = append(p.snapshots, ec2.Snapshot{
+			ID: fmt.Sprint("snap-000000", second), Volume: p.volume.ID, State: "completed", Tags: map[string]string{ebs.TagCluster: cluster}, Started: time.Unix(second, 0),
+		})
+	}
+	const oldest = "snap-00000010"
+	if s, err := disks.CreateSnapshot(t.Context(), volume.SnapshotRequest{Name: "s", Source: p.volume.ID}); err != nil || s.ID != oldest {
+		t.Errorf("%s is answered, want %s (%v)", s.ID, oldest, err)
 	}
 }
