@@ -115,6 +115,9 @@ func TestUnits_UseFlagsThatExist(t *testing.T) {
 		if start == nil || start[1] != mode {
 			t.Fatalf("%s: no ExecStart of that mode", mode)
 		}
+		if !strings.Contains(string(unit), "\nStartLimitIntervalSec=0\n") || !regexp.MustCompile(`(?m)^RestartSec=\d+$`).Match(unit) {
+			t.Errorf("%s: systemd gives it up while instance metadata or a disk is not there yet", mode)
+		}
 		known := help(t, "diskbridge-csi "+mode)
 		for _, word := range strings.Fields(start[2]) {
 			name, _, _ := strings.Cut(strings.TrimLeft(word, "-"), "=")
