@@ -2,10 +2,12 @@ package mount
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -103,19 +105,48 @@ func (n *NFS) stageAt(ctx context.Context, t *task, plan volume.NFSPlan, at spot
 		return n.mountAccessPoint(ctx, t, plan, at.point)
 	}
 	from, err := n.source(ctx, plan, at.point)
-	if err != nil {
-		return err
+	if err == nil {
+		err = n.mountFrom(ctx, t, plan, from, at.point)
 	}
+	if err != nil && from.tunnel && final(err) && !from.used() {
+		wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookLimit)
+		defer cancel()
+		err = errors.Join(err, n.Tunnels.Close(wait, plan.FileSystem, at.point))
+	}
+	return err
+}
+
+// final reports whether nothing goes on after an error, and the caller may well not ask to unstage.
+func final(err error) bool {
+	switch fault.KindOf(err) {
+	case fault.Invalid, fault.NotFound, fault.Denied, fault.Conflict, fault.Unsupported:
+		return true
+	default:
+		return false
+	}
+}
+
+// used reports whether a mount goes through the tunnel, or may do so.
+func (s nfsSource) used() bool {
+	mounts, err := readTable()
+	return err != nil || slices.ContainsFunc(mounts, func(e entry) bool {
+		port := e.value("port")
+		return e.value("addr") == loopback && (port == "" || port == strconv.Itoa(int(s.port)))
+	})
+}
+
+// mountFrom mounts the plan's directory, after what is to be made was made.
+func (n *NFS) mountFrom(ctx context.Context, t *task, plan volume.NFSPlan, from nfsSource, point string) error {
 	if plan.Create != nil || plan.Root != nil {
 		o := order{Root: plan.Root, Create: plan.Create}
-		if _, err := n.onRoot(ctx, t, from, at.point, &o); err != nil {
+		if _, err := n.onRoot(ctx, t, from, point, &o); err != nil {
 			return err
 		}
 	}
-	if err := n.mount(ctx, t, from, plan.Directory, at.point); err != nil {
+	if err := n.mount(ctx, t, from, plan.Directory, point); err != nil {
 		return err
 	}
-	return n.verify(ctx, t, plan, from, at.point)
+	return n.verify(ctx, t, plan, from, point)
 }
 
 // work runs fn as the volume's only operation.
@@ -240,7 +271,7 @@ func (s nfsSource) of(directory string) string {
 
 // source opens the tunnel that the plan asks for; the staging path holds it.
 func (n *NFS) source(ctx context.Context, plan volume.NFSPlan, point string) (nfsSource, error) {
-	s := nfsSource{host: plan.Address, port: plan.Port, tunnel: plan.TLS}
+	s := nfsSource{host: plan.Address, port: plan.Port}
 	if plan.TLS {
 		if n.Tunnels == nil {
 			return s, fault.New(fault.Unsupported, "open tunnel", plan.FileSystem,
@@ -254,7 +285,7 @@ func (n *NFS) source(ctx context.Context, plan volume.NFSPlan, point string) (nf
 		if err != nil {
 			return s, fault.Wrap("open tunnel", plan.FileSystem, err)
 		}
-		s.host, s.port = loopback, port
+		s.host, s.port, s.tunnel = loopback, port, true
 	}
 	s.options = append(s.options, plan.Options...)
 	if s.port != volume.NFSPort {

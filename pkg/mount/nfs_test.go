@@ -81,6 +81,37 @@ func TestNFS_Stage_saysWhatIsMissing(t *testing.T) {
 	}
 }
 
+// tunnels are those of a mounter, in memory.
+type tunnels struct{ held map[string]bool }
+
+func (t tunnels) Open(_ context.Context, _ volume.Tunnel, holder string) (uint16, error) {
+	t.held[holder] = true
+	return 21050, nil
+}
+
+func (t tunnels) Close(_ context.Context, _, holder string) error {
+	delete(t.held, holder)
+	return nil
+}
+
+// TestNFS_Stage_givesUpItsTunnel where it failed for good: nobody asks to unstage then. What may still be mounted keeps it.
+func TestNFS_Stage_givesUpItsTunnel(t *testing.T) {
+	for script, kept := range map[string]bool{
+		"echo 'mount.nfs4: access denied by server' >&2; exit 32":   false,
+		"echo 'mount.nfs4: No such file or directory' >&2; exit 32": false,
+		"echo 'mount.nfs4: Connection refused' >&2; exit 32":        true,
+		"exit 0": true,
+	} {
+		held := tunnels{map[string]bool{}}
+		n := NewNFS(NFSConfig{Tunnels: held, Region: "us-east-1"})
+		n.tools = tools(t, "mount.nfs4", script)
+		point := t.TempDir()
+		if err := n.Stage(t.Context(), nfsPlan(t, map[string]string{volume.ContextTLS: "true"}), point); err == nil || held.held[point] != kept {
+			t.Errorf("%s: %v; the tunnel is held: %t, want %t", script, err, held.held[point], kept)
+		}
+	}
+}
+
 func TestNFS_Stage_passesTheOptions(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "args")
 	n := NewNFS(NFSConfig{})
