@@ -242,6 +242,9 @@ func TestRemove(t *testing.T) {
 		foreign := removal(other)
 		foreign.Cluster = "another"
 		wantKind(t, Remove(t.Context(), s.Root, foreign, func(int) {}), fault.InUse, "pvc-1")
+		changed := removal(other)
+		changed.OnDelete = volume.Archive
+		wantKind(t, Remove(t.Context(), s.Root, changed, func(int) {}), fault.InUse, "pvc-1")
 		if err := Make(s.Root, wanted("/other/below", volume.Delete)); err != nil {
 			t.Fatal(err)
 		}
@@ -253,6 +256,24 @@ func TestRemove(t *testing.T) {
 			t.Error("something is gone")
 		}
 	})
+}
+
+// TestRemove_FollowsNoLink: a folder above the directory has become a link to another's data.
+func TestRemove_FollowsNoLink(t *testing.T) {
+	for _, fate := range []volume.OnDelete{volume.Delete, volume.Archive} {
+		s, d := newSystem(t), wanted("/base/prod", fate)
+		if err := Make(s.Root, d); err != nil {
+			t.Fatal(err)
+		}
+		s.write("elsewhere/prod/file")
+		if err := errors.Join(os.Rename(s.dir+"/base", s.dir+"/moved"), os.Symlink("elsewhere", s.dir+"/base")); err != nil {
+			t.Fatal(err)
+		}
+		wantKind(t, s.remove(d), fault.Conflict, "not a directory")
+		if !s.has("elsewhere/prod/file") {
+			t.Errorf("%s went through the link", fate)
+		}
+	}
 }
 
 func TestMode(t *testing.T) {
