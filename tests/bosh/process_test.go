@@ -254,7 +254,7 @@ func TestCredentials(t *testing.T) {
 	}
 	t.Run("wrong ones are an answer", func(t *testing.T) {
 		a := ask(map[string]any{"access_key_id": "nobody", "secret_access_key": "wrongwrong"}, nil)
-		if a.Error == nil || a.Error.Type != "Bosh::Clouds::CloudError" || !strings.Contains(a.Error.Message, "grant DescribeVolumes") || strings.Contains(a.Log, "wrongwrong") {
+		if a.Error == nil || a.Error.Type != "Bosh::Clouds::CloudError" || !strings.Contains(a.Error.Message, "mend the driver's credentials") || strings.Contains(a.Log, "wrongwrong") {
 			t.Errorf("%+v", a.Error)
 		}
 	})
