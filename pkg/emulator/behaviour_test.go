@@ -1,7 +1,6 @@
 package emulator_test
 
 import (
-	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -215,13 +214,16 @@ func TestServer_manyCallersAtOnce(t *testing.T) {
 	if err := c.SetSpeed(50); err != nil {
 		t.Fatal(err)
 	}
+	end := time.Now().Add(time.Minute)
 	retry := func(call func() error) error { // as an SDK does
 		for {
 			err := call()
-			if got := code(err); got != "RequestLimitExceeded" && got != "InvalidVolume.NotFound" && got != "IncorrectState" {
+			switch code(err) {
+			case "RequestLimitExceeded", "InvalidVolume.NotFound", "InvalidInstanceID.NotFound", "IncorrectState":
+			default:
 				return err
 			}
-			if c.ctx.Err() != nil {
+			if time.Now().After(end) {
 				return err
 			}
 		}
@@ -231,25 +233,30 @@ func TestServer_manyCallersAtOnce(t *testing.T) {
 	for n := range 20 {
 		group.Go(func() {
 			id, instance, name := "", c.Instances()[n%2].ID, fmt.Sprintf("/dev/xvdb%c", 'a'+n)
-			failures <- errors.Join(
-				retry(func() error {
+			for _, step := range []func() error{
+				func() error {
 					out, err := c.ec2.CreateVolume(c.ctx, newVolume(func(in *create) { in.ClientToken = &name }))
 					if err == nil {
 						id = *out.VolumeId
 					}
 					return err
-				}),
-				retry(func() error { return c.attach(id, instance, name) }),
-				retry(func() error { return c.modify(id, size(20)) }),
-				retry(func() error { return c.detach(id, instance) }),
+				},
+				func() error { return c.attach(id, instance, name) },
+				func() error { return c.modify(id, size(20)) },
+				func() error { return c.detach(id, instance) },
 				func() error {
 					for {
-						if err := retry(func() error { return c.deleteVolume(id) }); code(err) != "VolumeInUse" {
+						if err := c.deleteVolume(id); code(err) != "VolumeInUse" || time.Now().After(end) {
 							return err
 						}
 					}
-				}(),
-			)
+				},
+			} {
+				if err := retry(step); err != nil { // the next would wait in vain
+					failures <- err
+					return
+				}
+			}
 		})
 	}
 	group.Wait()

@@ -65,8 +65,18 @@ func TestCreate_AModifiedVolumeAnswersItsRequestUnderOldViews(t *testing.T) {
 	for seed := int64(1); seed <= 4; seed++ {
 		c := lagging(t, seed)
 		v := mustCreate(t, c.backend(), "v")
-		if err := c.backend().Modify(t.Context(), v.Handle, map[string]string{"type": "gp2"}); err != nil {
-			t.Fatal(err)
+		client := c.client() // by hand, since Modify waits for both views
+		for asked := false; !asked; {
+			err := client.ModifyVolume(t.Context(), v.Handle, ec2.Change{Type: "gp2"})
+			if asked = err == nil; !asked && !fault.Is(err, fault.NotFound) { // not shown yet
+				t.Fatal(err)
+			}
+		}
+		for shown := (ec2.Volume{}); shown.Type != "gp2"; {
+			var err error
+			if shown, _, err = client.Volume(t.Context(), v.Handle); err != nil {
+				t.Fatal(err)
+			}
 		}
 		req := request("v", 1)
 		req.Parameters = map[string]string{"type": "gp3"}
