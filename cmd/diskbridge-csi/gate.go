@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -150,7 +151,10 @@ func (g *gate) target(ctx context.Context, plan volume.ObjectPlan, own *volume.O
 		options.Credentials = &clouds3.Credentials{AccessKeyID: own.AccessKeyID, SecretAccessKey: own.SecretAccessKey, SessionToken: own.SessionToken}
 	}
 	cfg := g.session.Config()
-	if plan.Region != "" {
+	switch {
+	case known != nil:
+		cfg.Region = known.Region
+	case plan.Region != "":
 		cfg.Region = plan.Region
 	}
 	client, err := clouds3.New(cfg, options)
@@ -164,24 +168,25 @@ func (g *gate) target(ctx context.Context, plan volume.ObjectPlan, own *volume.O
 		return t, nil, err
 	}
 	at, err := client.Place(ctx, plan.Bucket)
-	t = resign.Target{URL: at.URL, Region: at.Region, Bucket: plan.Bucket, Prefix: plan.Prefix, Owner: at.Owner, TLS: at.TLS}
-	if err != nil || known != nil {
-		return t, keys, err
+	if err == nil && known == nil {
+		if err = lookAt(ctx, client, plan, at.URL); err == nil {
+			at, err = client.Place(ctx, plan.Bucket) // the look may have found it in another region
+		}
 	}
-	return t, keys, lookAt(ctx, client, t)
+	return resign.Target{URL: at.URL, Region: at.Region, Bucket: plan.Bucket, Prefix: plan.Prefix, Owner: at.Owner, TLS: at.TLS}, keys, err
 }
 
 // lookAt lists what is in a bucket, as far as one name.
-func lookAt(ctx context.Context, client *clouds3.Client, t resign.Target) error {
+func lookAt(ctx context.Context, client *clouds3.Client, plan volume.ObjectPlan, at *url.URL) error {
 	limit := lookLimit
 	if deadline, ok := ctx.Deadline(); ok {
 		limit = min(limit, time.Until(deadline)/2) // so that the reason still arrives
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	_, _, err := client.Keys(ctx, t.Bucket, t.Prefix, "", 1)
+	_, _, err := client.Keys(ctx, plan.Bucket, plan.Prefix, "", 1)
 	if ctx.Err() != nil {
-		return fault.New(fault.Unavailable, "look at the bucket", t.Bucket, "%s has not answered to this node: %v", t.URL, err)
+		return fault.New(fault.Unavailable, "look at the bucket", plan.Bucket, "%s has not answered to this node: %v", at, err)
 	}
 	return err
 }

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	sdkaws "github.com/aws/aws-sdk-go-v2/aws"
@@ -163,14 +165,25 @@ func regionOf(err error) string {
 	return ""
 }
 
-// ask makes one call about a bucket: owner is whose it must be.
+// ask makes one call about a bucket, where the bucket is: owner is whose it must be.
 func ask[T any](ctx context.Context, c *Client, call aws.Call, request func(ctx context.Context, owner *string) (T, error)) (T, error) {
 	owner, err := c.Owner(ctx)
 	if err != nil {
 		var none T
 		return none, err
 	}
-	out, err := aws.Do(ctx, c.gate, call, func(ctx context.Context) (T, error) { return request(ctx, optional(owner)) })
+	var region atomic.Value // a call may be given up before its answer comes
+	region.Store("")
+	do := func(ctx context.Context) (T, error) {
+		out, err := request(ctx, optional(owner))
+		region.Store(regionOf(err))
+		return out, err
+	}
+	out, err := aws.Do(ctx, c.gate, call, do)
+	bucket, _, _ := strings.Cut(call.Subject, "/")
+	if where, _ := region.Load().(string); err != nil && c.learn(bucket, where) { // it was asked for in the wrong region, where nothing was done
+		out, err = aws.Do(ctx, c.gate, call, do)
+	}
 	if fault.Is(err, fault.Denied) && owner != "" {
 		err = fault.Explain(err, "S3 also answers so for a bucket of another account than "+owner+", where diskbridge works with none")
 	}

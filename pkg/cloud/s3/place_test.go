@@ -1,6 +1,10 @@
 package s3_test
 
 import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 
 	sdkaws "github.com/aws/aws-sdk-go-v2/aws"
@@ -34,5 +38,34 @@ func TestClient_Place(t *testing.T) {
 				t.Errorf("%+v, want %s", p, tc.url)
 			}
 		})
+	}
+}
+
+// TestClient_FindsTheRegion asks for a bucket in a region where it is not, as a volume written by hand may have it done.
+func TestClient_FindsTheRegion(t *testing.T) {
+	asked := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked++
+		w.Header().Set("X-Amz-Bucket-Region", "eu-west-1")
+		if !strings.Contains(r.Header.Get("Authorization"), "/eu-west-1/s3/") {
+			w.WriteHeader(http.StatusMovedPermanently)
+			_, _ = io.WriteString(w, "<Error><Code>PermanentRedirect</Code><Message>elsewhere</Message></Error>")
+			return
+		}
+		_, _ = io.WriteString(w, "<ListBucketResult><Contents><Key>a</Key></Contents></ListBucketResult>")
+	}))
+	defer server.Close()
+	c, err := s3.New(sdkaws.Config{Credentials: credentials.NewStaticCredentialsProvider("k", "s", "")},
+		s3.Options{Endpoint: &s3.Endpoint{Name: "aws", URL: server.URL, Region: "us-east-1", PathStyle: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if keys, _, err := c.Keys(t.Context(), "bucket", "", "", 1); err != nil || len(keys) != 1 {
+			t.Errorf("%v, %v", keys, err)
+		}
+	}
+	if p, err := c.Place(t.Context(), "bucket"); err != nil || p.Region != "eu-west-1" || asked != 3 {
+		t.Errorf("%+v (%v) after %d requests", p, err, asked)
 	}
 }
