@@ -44,6 +44,8 @@ func TestParseHandle_Refused(t *testing.T) {
 		"", "vol-", "vol-0123456", "vol-0123456789ABCDEF0", "vol-01234567/../x", "vol-01234567\n", "fs-01234567:/a/../b", "fs-01234567:/",
 		"fs-01234567:relative", "fs-01234567:#delete.0123456789abcdef", "fs-01234567:/#delete.0123456789abcdef", "fs-01234567:/../a#delete.0123456789abcdef", "fs-01234567::fsap-1", "s3://", "s3://Bucket", "s3://a..b", "s3://bucket/../other", "s3://bucket/a//b",
 		"s3://bucket/\x00", "s3://@bucket", "s3://Min@bucket", "s3://a@b@bucket", "nothing", strings.Repeat("a", 129), "s3://bucket/" + strings.Repeat("p", 117),
+		"fs-01234567:/" + strings.Repeat("a", 116), "bucket/" + strings.Repeat("p", 118), // the one as it is, the other once it is canonical
+		"fs-0123456", "fs-0123456g:/a", "efs:vol-01234567", "fs-01234567:/a/./b", "fs-01234567:/a\x7f", "s3://bucket/a\uFFFD", "s3://bucket/a\xff",
 	} {
 		if h, err := volume.ParseHandle(s); err == nil {
 			t.Errorf("ParseHandle(%q) = %+v, want an error", s, h)

@@ -151,3 +151,23 @@ func FuzzObjectPlan(f *testing.F) {
 		}
 	})
 }
+
+func TestObjectSettings_Refused(t *testing.T) {
+	refused := func(what, text string, err error) {
+		t.Helper()
+		if err == nil {
+			t.Errorf("%s %q is taken", what, text)
+		}
+	}
+	for _, text := range []string{"", "7", "77", "00770", "0778", "+770"} {
+		_, err := volume.ParsePerms(text)
+		refused("mode", text, err)
+	}
+	for _, text := range []string{"", "63", "16777217", "1e3"} {
+		_, err := volume.ParseCacheMiB(text)
+		refused("cache", text, err)
+	}
+	for _, text := range []string{"192.168.0.1", "a.-b", "ab..c", "xn--a", "b--x-s3"} {
+		refused("bucket", text, volume.CheckBucket(text))
+	}
+}

@@ -72,6 +72,31 @@ func TestNewBlockPlan(t *testing.T) {
 	}
 }
 
+// TestNewPlan_WhatHasASourceIsNeverFormatted, whether the volume context or the controller tells of it.
+func TestNewPlan_WhatHasASourceIsNeverFormatted(t *testing.T) {
+	writer := volume.Capability{Mode: volume.SingleNodeWriter}
+	for name, tc := range map[string]struct {
+		context, publish string
+		want             bool
+	}{
+		"none":                      {"", "", true},
+		"of the context":            {"snap-00000001", "", false},
+		"that the controller found": {"", "snap-00000001", false},
+		"of both":                   {"snap-00000001", "snap-00000002", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			plan, err := volume.NewPlan(volume.PlanRequest{
+				Handle: "vol-0123456789abcdef0", Capability: writer, FSType: volume.Ext4,
+				Context: map[string]string{volume.ContextMayFormat: "true", volume.ContextSource: tc.context},
+				Publish: map[string]string{volume.ContextSource: tc.publish},
+			})
+			if block, ok := plan.(volume.BlockPlan); err != nil || !ok || block.MayFormat != tc.want {
+				t.Errorf("%+v, %v; want MayFormat %t", plan, err, tc.want)
+			}
+		})
+	}
+}
+
 func TestNewBlockPlan_Refused(t *testing.T) {
 	for name, tc := range map[string]struct {
 		handle  string
