@@ -320,11 +320,25 @@ func TestCreate_MutableParametersWin(t *testing.T) {
 	t.Parallel()
 	c := instant(t)
 	req := request("v", 10)
-	req.Parameters = map[string]string{"type": "io2", "iopsPerGB": "50"}
-	req.MutableParameters = map[string]string{"iops": "700"}
-	v, err := c.backend().Create(t.Context(), req)
-	if err != nil || c.volume(v.Handle).IOPS != 700 {
-		t.Errorf("%d iops, %v", c.volume(v.Handle).IOPS, err)
+	for i, tc := range []struct {
+		class, mutable map[string]string
+		want           string
+	}{
+		{map[string]string{"type": "io2", "iopsPerGB": "50"}, map[string]string{"iops": "700"}, "io2 700 0"},
+		{map[string]string{"iops": "4000", "throughput": "250"}, map[string]string{"type": "io2"}, "io2 4000 0"},
+		{map[string]string{"iops": "4000", "throughput": "250"}, map[string]string{"volumeType": "gp2"}, "gp2 100 0"},
+		{map[string]string{"type": "gp2"}, map[string]string{"type": "gp3", "throughput": "250"}, "gp3 3000 250"},
+	} {
+		req.Name, req.Parameters, req.MutableParameters = fmt.Sprint("v", i), tc.class, tc.mutable
+		v, err := c.backend().Create(t.Context(), req)
+		if err != nil {
+			t.Errorf("%v over %v: %v", tc.mutable, tc.class, err)
+			continue
+		}
+		made := c.volume(v.Handle)
+		if got := fmt.Sprint(made.Type, " ", made.IOPS, " ", made.Throughput); got != tc.want {
+			t.Errorf("%v over %v made %s, want %s", tc.mutable, tc.class, got, tc.want)
+		}
 	}
 	req.Name, req.MutableParameters = "w", map[string]string{"encrypted": "true"}
 	if _, err := c.backend().Create(t.Context(), req); !fault.Is(err, fault.Invalid) {

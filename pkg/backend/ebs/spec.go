@@ -92,19 +92,27 @@ func (b *Backend) decode(req volume.CreateRequest) (backend.Values, error) {
 	if err == nil && len(req.MutableParameters) > 0 {
 		var changed backend.Values
 		if changed, err = MutableParameters().Decode(req.MutableParameters); err == nil {
-			if changed[keyIOPS] != "" {
-				delete(values, keyIOPSPerGB)
-			}
-			if changed[keyIOPSPerGB] != "" {
-				delete(values, keyIOPS)
-			}
-			maps.Copy(values, changed)
+			override(values, changed)
 		}
 	}
 	if err != nil {
 		return nil, fault.New(fault.Invalid, opCreate, req.Name, "%v", err)
 	}
 	return values, nil
+}
+
+// override puts mutable parameters over those of the StorageClass. What another type cannot have, or what says the same
+// thing in another way, is dropped, as if the volume were modified after it was made.
+func override(values, changed backend.Values) {
+	l, otherType := typeLimits[changed[keyType]], changed[keyType] != ""
+	if changed[keyIOPS] != "" || changed[keyIOPSPerGB] != "" || otherType && l.iopsPerGiB == 0 {
+		delete(values, keyIOPS)
+		delete(values, keyIOPSPerGB)
+	}
+	if otherType && !l.throughput {
+		delete(values, keyThroughput)
+	}
+	maps.Copy(values, changed)
 }
 
 // origin is what a new volume takes over from its source.
