@@ -218,6 +218,7 @@ func TestProxy_KeepsToItsPrefix(t *testing.T) {
 		"a second prefix":             {request{path: "/mine/?prefix=prod/&prefix=prod-2/"}, 403},
 		"a neighbour's list by dots":  {request{path: "/mine/?prefix=prod/../prod-2/"}, 403},
 		"a list as a location":        {request{path: "/mine/?location&list-type=2&prefix=prod-2/"}, 403},
+		"a list of all as a location": {request{path: "/mine/?location&list-type=2"}, 403},
 		"the bucket's location":       {request{path: "/mine/?location"}, 200},
 		"a second source of a copy": {request{method: "PUT", path: "/mine/prod/a", change: func(r *http.Request) {
 			r.Header["X-Amz-Copy-Source"] = []string{"/mine/prod/b", "/mine/prod-2/a"}
