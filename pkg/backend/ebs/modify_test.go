@@ -340,6 +340,12 @@ func TestCreate_MutableParametersWin(t *testing.T) {
 			t.Errorf("%v over %v made %s, want %s", tc.mutable, tc.class, got, tc.want)
 		}
 	}
+	req.Name, req.Parameters = "tagged", map[string]string{"tagSpecification_1": "team=a", "tagSpecification_2": "stage=dev"}
+	req.MutableParameters = map[string]string{"tagSpecification_7": "team=b"}
+	v, err := c.backend().Create(t.Context(), req)
+	if tags := c.volume(v.Handle).Tags; err != nil || tags["team"] != "b" || tags["stage"] != "dev" {
+		t.Errorf("tags %v, %v", tags, err)
+	}
 	req.Name, req.MutableParameters = "w", map[string]string{"encrypted": "true"}
 	if _, err := c.backend().Create(t.Context(), req); !fault.Is(err, fault.Invalid) {
 		t.Errorf("encrypted as a mutable parameter = %v", err)

@@ -112,7 +112,20 @@ func override(values, changed backend.Values) {
 	if otherType && !l.throughput {
 		delete(values, keyThroughput)
 	}
+	tags := map[string]bool{}
+	for key, text := range changed {
+		if strings.HasPrefix(key, keyTag) {
+			tags[tagKey(text)] = true
+		}
+	}
+	maps.DeleteFunc(values, func(key, text string) bool { return strings.HasPrefix(key, keyTag) && tags[tagKey(text)] })
 	maps.Copy(values, changed)
+}
+
+// tagKey is the key of a tagSpecification.
+func tagKey(text string) string {
+	key, _, _ := strings.Cut(text, "=")
+	return key
 }
 
 // origin is what a new volume takes over from its source.
