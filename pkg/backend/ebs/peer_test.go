@@ -59,6 +59,17 @@ func TestCreate_AnotherShapeUnderTheNameIsAConflict(t *testing.T) {
 	}
 }
 
+// TestCreate_ABareFSType is as old classes say it; the provisioner has read it already.
+func TestCreate_ABareFSType(t *testing.T) {
+	t.Parallel()
+	c := instant(t)
+	req := request("v", 10)
+	req.Parameters = map[string]string{"fstype": "xfs"}
+	if _, err := c.backend().Create(t.Context(), req); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestCreate_AModifiedVolumeAnswersItsRequestUnderOldViews: EC2 shows the modification and what it did at different times.
 func TestCreate_AModifiedVolumeAnswersItsRequestUnderOldViews(t *testing.T) {
 	t.Parallel()
