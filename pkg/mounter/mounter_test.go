@@ -281,3 +281,45 @@ func TestServe(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestServe_OutlivesAnotherAtItsSocket: its end would be that of all tunnels, and of the programs of buckets.
+func TestServe_OutlivesAnotherAtItsSocket(t *testing.T) {
+	certificate, trust := authority(t)
+	to := newTarget(t, certificate, "target").tunnel()
+	socket := filepath.Join(t.TempDir(), "m.sock")
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	ended, tunnels := make(chan error, 1), open(t, t.TempDir(), trust)
+	go func() { ended <- Serve(ctx, socket, tunnels, nil, NewLosses()) }()
+	client, deadline := NewClient(socket), time.Now().Add(20*time.Second)
+	reached := func() (port uint16) {
+		for {
+			port, err := client.Open(t.Context(), to, "a")
+			if err == nil {
+				return port
+			}
+			if time.Now().After(deadline) {
+				t.Fatal(err)
+			}
+		}
+	}
+	reached()
+	if err := os.Remove(socket); err != nil {
+		t.Fatal(err)
+	}
+	other, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Accept(); err != nil { // who makes a socket asks whether another is there
+		t.Fatal(err)
+	}
+	if err := other.Close(); err != nil { // it takes its socket with it
+		t.Fatal(err)
+	}
+	wantAnswer(t, reached(), "target: hello")
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}

@@ -39,10 +39,28 @@ func Serve(ctx context.Context, path string, tunnels *Tunnels, objects Objects, 
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return serveHTTP(ctx, server, listener) })
-	group.Go(func() error {
-		return listener.Keep(ctx, func() { klog.FromContext(ctx).Info("The socket was removed; it is made anew", "socket", path) })
-	})
+	group.Go(func() error { keep(ctx, listener, path); return nil })
 	return group.Wait()
+}
+
+// keep makes a socket anew that somebody removed, for as long as it takes: tunnels end with this process, and so may the
+// programs of buckets, which is worse than not to be reached.
+func keep(ctx context.Context, listener *socket.Listener, path string) {
+	log := klog.FromContext(ctx).WithValues("socket", path)
+	for told := ""; ; {
+		err := listener.Keep(ctx, func() {
+			if told == "" {
+				log.Info("The socket was removed; it is made anew")
+			}
+		})
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if err.Error() != told {
+			told = err.Error()
+			log.Error(err, "The socket cannot be made anew, so that nobody reaches this process; it is tried again")
+		}
+	}
 }
 
 // serveHTTP answers until ctx ends, and then lets running calls finish for a moment.
