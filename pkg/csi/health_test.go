@@ -56,6 +56,20 @@ func entries(h *csipb.VolumeHealth) []string {
 	return out
 }
 
+// answered checks what was said of a volume, or with which code nothing was.
+func answered(t *testing.T, health *csipb.VolumeHealth, err error, handle string, code codes.Code, want []string) {
+	t.Helper()
+	if got := status.Code(Status(err)); got != code {
+		t.Fatalf("%v: %v, want %v", got, err, code)
+	}
+	if got := entries(health); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if err == nil && health.GetVolumeId() != handle {
+		t.Errorf("it speaks of %q", health.GetVolumeId())
+	}
+}
+
 func TestController_Health(t *testing.T) {
 	d := doctor{ailments: map[string][]volume.Ailment{
 		"fs-00000001": {},
@@ -81,15 +95,7 @@ func TestController_Health(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			answer, err := tc.controller.ControllerGetVolumeHealth(t.Context(), &csipb.ControllerGetVolumeHealthRequest{VolumeId: tc.handle})
-			if got := status.Code(Status(err)); got != tc.code {
-				t.Fatalf("%v: %v, want %v", got, err, tc.code)
-			}
-			if got := entries(answer.GetVolumeHealth()); !slices.Equal(got, tc.want) {
-				t.Errorf("%q, want %q", got, tc.want)
-			}
-			if err == nil && answer.GetVolumeHealth().GetVolumeId() != tc.handle {
-				t.Errorf("it speaks of %q", answer.GetVolumeHealth().GetVolumeId())
-			}
+			answered(t, answer.GetVolumeHealth(), err, tc.handle, tc.code, tc.want)
 		})
 	}
 	for controller, want := range map[*Controller]bool{examined: true, unexamined: false} {
@@ -133,15 +139,7 @@ func TestNode_Health(t *testing.T) {
 			answer, err := tc.node.NodeGetVolumeHealth(t.Context(), &csipb.NodeGetVolumeHealthRequest{
 				VolumeId: tc.handle, VolumePublishPath: tc.publish, StagingTargetPath: tc.staged,
 			})
-			if got := status.Code(Status(err)); got != tc.code {
-				t.Fatalf("%v: %v, want %v", got, err, tc.code)
-			}
-			if got := entries(answer.GetVolumeHealth()); !slices.Equal(got, tc.want) {
-				t.Errorf("%q, want %q", got, tc.want)
-			}
-			if err == nil && answer.GetVolumeHealth().GetVolumeId() != tc.handle {
-				t.Errorf("it speaks of %q", answer.GetVolumeHealth().GetVolumeId())
-			}
+			answered(t, answer.GetVolumeHealth(), err, tc.handle, tc.code, tc.want)
 		})
 	}
 	for node, want := range map[*Node]bool{metered: true, unmetered: false} {

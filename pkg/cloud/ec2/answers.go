@@ -10,16 +10,7 @@ import (
 func readVolumes(body []byte) (*sdk.DescribeVolumesOutput, bool) {
 	const root = "DescribeVolumesResponse"
 	p, out := newPlain(body, root), &sdk.DescribeVolumesOutput{}
-	p.each(root, func(name string) {
-		switch name {
-		case "nextToken":
-			out.NextToken = p.pointer(name)
-		case "volumeSet":
-			items(p, name, func() { out.Volumes = append(out.Volumes, p.volume("item")) })
-		default:
-			p.skip(name)
-		}
-	})
+	out.NextToken = p.page(root, "volumeSet", func() { out.Volumes = append(out.Volumes, p.volume("item")) })
 	return out, !p.bad
 }
 
@@ -42,16 +33,7 @@ func readCreatedVolume(body []byte) (*sdk.CreateVolumeOutput, bool) {
 func readModifications(body []byte) (*sdk.DescribeVolumesModificationsOutput, bool) {
 	const root = "DescribeVolumesModificationsResponse"
 	p, out := newPlain(body, root), &sdk.DescribeVolumesModificationsOutput{}
-	p.each(root, func(name string) {
-		switch name {
-		case "nextToken":
-			out.NextToken = p.pointer(name)
-		case "volumeModificationSet":
-			items(p, name, func() { out.VolumesModifications = append(out.VolumesModifications, p.modification()) })
-		default:
-			p.skip(name)
-		}
-	})
+	out.NextToken = p.page(root, "volumeModificationSet", func() { out.VolumesModifications = append(out.VolumesModifications, p.modification()) })
 	return out, !p.bad
 }
 
@@ -60,17 +42,23 @@ func readModifications(body []byte) (*sdk.DescribeVolumesModificationsOutput, bo
 func readInstances(body []byte) (*sdk.DescribeInstancesOutput, bool) {
 	const root = "DescribeInstancesResponse"
 	p, out := newPlain(body, root), &sdk.DescribeInstancesOutput{}
+	out.NextToken = p.page(root, "reservationSet", func() { out.Reservations = append(out.Reservations, p.reservation()) })
+	return out, !p.bad
+}
+
+// page calls fn for every item of an answer's list, and returns where the next page begins.
+func (p *plain) page(root, list string, fn func()) (next *string) {
 	p.each(root, func(name string) {
 		switch name {
 		case "nextToken":
-			out.NextToken = p.pointer(name)
-		case "reservationSet":
-			items(p, name, func() { out.Reservations = append(out.Reservations, p.reservation()) })
+			next = p.pointer(name)
+		case list:
+			items(p, name, fn)
 		default:
 			p.skip(name)
 		}
 	})
-	return out, !p.bad
+	return next
 }
 
 // items calls fn for every item of a list.
