@@ -144,6 +144,12 @@ func (s *Node) NodeExpandVolume(ctx context.Context, r *csipb.NodeExpandVolumeRe
 	if err := s.checkVolumePath(op, r.GetVolumeId(), r.GetVolumePath()); err != nil {
 		return nil, err
 	}
+	staging := r.GetStagingTargetPath() // optional, too
+	if staging != "" {
+		if err := checkPath("staging_target_path", staging, s.PathRoot); err != nil {
+			return nil, invalid(op, "%v", err)
+		}
+	}
 	capability := r.GetVolumeCapability()
 	if capability == nil { // the field is optional here
 		capability = &csipb.VolumeCapability{
@@ -157,7 +163,7 @@ func (s *Node) NodeExpandVolume(ctx context.Context, r *csipb.NodeExpandVolumeRe
 	}
 	var size int64
 	err = s.locked(op, r.GetVolumeId(), func() error {
-		size, err = s.Volumes.Expand(ctx, plan, r.GetVolumePath(), r.GetCapacityRange().GetRequiredBytes())
+		size, err = s.Volumes.Expand(ctx, plan, staging, r.GetVolumePath(), r.GetCapacityRange().GetRequiredBytes())
 		return err
 	})
 	if err != nil {

@@ -28,7 +28,7 @@ type Keyed[P volume.Plan] interface {
 
 // Expander is a Stager whose volumes grow on the node.
 type Expander[P volume.Plan] interface {
-	Expand(ctx context.Context, plan P, path string, requiredBytes int64) (int64, error)
+	Expand(ctx context.Context, plan P, stagingPath, path string, requiredBytes int64) (int64, error)
 }
 
 // Volumes is a Stager of whatever kind; [StagedBy] makes one.
@@ -83,12 +83,12 @@ func (v volumes[P]) Publish(ctx context.Context, plan volume.Plan, stagingPath, 
 	return v.Stager.Publish(ctx, own, stagingPath, targetPath, readOnly)
 }
 
-func (v volumes[P]) Expand(ctx context.Context, plan volume.Plan, path string, requiredBytes int64) (int64, error) {
+func (v volumes[P]) Expand(ctx context.Context, plan volume.Plan, stagingPath, path string, requiredBytes int64) (int64, error) {
 	own, err := v.own(plan)
 	if err != nil {
 		return 0, err
 	}
-	return v.expander.Expand(ctx, own, path, requiredBytes)
+	return v.expander.Expand(ctx, own, stagingPath, path, requiredBytes)
 }
 
 func (v volumes[P]) expands() bool { return v.expander != nil }

@@ -137,7 +137,7 @@ func (b *Block) staged(ctx context.Context, t *task, d device, plan volume.Block
 	if !known || !d.shows(n) {
 		return d, false, fault.New(fault.Conflict, "check mount", point, "%s (%s) is mounted there, and not disk %s; unmount it first if it is not needed", e.source, e.fsType, d.node)
 	}
-	if err := t.run(ctx, "look at", point, func() error { return alive(point) }); corrupted(err) {
+	if err := t.run(ctx, "look at", point, func() error { return alive(e) }); corrupted(err) {
 		return d, false, b.unmount(ctx, t, point, unix.MNT_DETACH)
 	} else if err != nil {
 		return d, false, err

@@ -58,7 +58,12 @@ var orders = map[string]func(context.Context, order, *answer) error{
 	},
 	"bind": func(_ context.Context, o order, _ *answer) error { return bind(o.Path, o.Target, o.ReadOnly, false) },
 	"measure": func(_ context.Context, o order, a *answer) (err error) {
-		a.Stats, err = statsAt(o.Path, false)
+		dir, err := os.OpenFile(o.Path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = dir.Close() }()
+		a.Stats, err = statsOf(dir)
 		return err
 	},
 	"prepare": prepareRoot,

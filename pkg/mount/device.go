@@ -143,7 +143,7 @@ func (s sysfs) verify(d device) error {
 
 // bytes returns the disk's size.
 func (d device) bytes() (int64, error) {
-	f, err := os.Open(d.node)
+	f, err := d.open(os.O_RDONLY)
 	if err != nil {
 		return 0, err
 	}

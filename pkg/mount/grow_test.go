@@ -29,14 +29,16 @@ func TestBlock_Expand(t *testing.T) {
 		must(t, b.Stage(ctx, plan, staging))
 		must(t, b.Publish(ctx, plan, staging, target, true)) // the kernel grows nothing through a read-only mount
 		write(t, staging+"/file", "hello")
-		bytes, err := b.Expand(ctx, plan, target, size)
+		_, err := b.Expand(ctx, plan, "", target, size)
+		wantKind(t, err, fault.InUse, "read-only")
+		bytes, err := b.Expand(ctx, plan, staging, target, size)
 		if err != nil || bytes != size {
 			t.Fatalf("a file system of the right size: %d, %v", bytes, err)
 		}
 		before, err := b.Stats(ctx, handle, staging)
 		must(t, err)
 		d.Grow(2 * size)
-		bytes, err = b.Expand(ctx, plan, target, 2*size)
+		bytes, err = b.Expand(ctx, plan, staging, target, 2*size)
 		after, statErr := b.Stats(ctx, handle, staging)
 		must(t, statErr)
 		if fsType == volume.Ext4 && !maySysResource(t) {
@@ -64,15 +66,15 @@ func TestBlock_ExpandRaw(t *testing.T) {
 	b, ctx := newBlock(n), t.Context()
 	must(t, b.Publish(ctx, raw(), "", n.Path("device"), false))
 	d.Grow(2 * size)
-	bytes, err := b.Expand(ctx, raw(), n.Path("device"), 2*size)
+	bytes, err := b.Expand(ctx, raw(), "", n.Path("device"), 2*size)
 	if err != nil || bytes != 2*size {
 		t.Errorf("Expand = %d, %v", bytes, err)
 	}
-	bytes, err = b.Expand(ctx, fresh(volume.Ext4), n.Path("device"), 0) // a caller that does not know how it is used
+	bytes, err = b.Expand(ctx, fresh(volume.Ext4), "", n.Path("device"), 0) // a caller that does not know how it is used
 	if err != nil || bytes != 2*size {
 		t.Errorf("Expand without knowing that it is raw = %d, %v", bytes, err)
 	}
-	_, err = b.Expand(ctx, raw(), n.Mkdir("empty"), 0)
+	_, err = b.Expand(ctx, raw(), "", n.Mkdir("empty"), 0)
 	wantKind(t, err, fault.NotFound)
 }
 
@@ -82,11 +84,11 @@ func TestBlock_ExpandOfWhatCannotGrow(t *testing.T) {
 	t.Run("a size that the node does not see yet", func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
 		defer cancel()
-		_, err := b.Expand(ctx, plan, staging, 2*size)
+		_, err := b.Expand(ctx, plan, "", staging, 2*size)
 		wantKind(t, err, fault.Unavailable, "not visible on this node yet")
 	})
 	t.Run("a path without the volume", func(t *testing.T) {
-		_, err := b.Expand(ctx, plan, n.Mkdir("empty"), 0)
+		_, err := b.Expand(ctx, plan, "", n.Mkdir("empty"), 0)
 		wantKind(t, err, fault.NotFound)
 	})
 	t.Run("a volume that is only read", func(t *testing.T) {
@@ -94,7 +96,7 @@ func TestBlock_ExpandOfWhatCannotGrow(t *testing.T) {
 		reader := plan
 		reader.ReadOnly = true
 		must(t, b.Stage(ctx, reader, staging))
-		_, err := b.Expand(ctx, reader, staging, 0)
+		_, err := b.Expand(ctx, reader, "", staging, 0)
 		wantKind(t, err, fault.InUse, "read-only")
 	})
 }
@@ -128,7 +130,7 @@ func TestBlock_StageGrowsExt4WithClusters(t *testing.T) {
 	n.AttachCopy(serial2, source, 2*size)
 	must(t, b.Stage(ctx, second(plan), n.Mkdir("copy")))
 	if !maySysResource(t) { // resize2fs would need force
-		_, err := b.Expand(ctx, second(plan), n.Path("copy"), 2*size)
+		_, err := b.Expand(ctx, second(plan), "", n.Path("copy"), 2*size)
 		wantKind(t, err, fault.Denied, "CAP_SYS_RESOURCE")
 		return
 	}

@@ -3,7 +3,6 @@ package mount
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -191,22 +190,4 @@ func kernelError(op, subject string, err error) error {
 
 func isErrno(err error, errnos ...unix.Errno) bool {
 	return slices.ContainsFunc(errnos, func(e unix.Errno) bool { return errors.Is(err, e) })
-}
-
-// alive proves that a mounted path answers.
-func alive(path string) error {
-	st, err := os.Stat(path)
-	if err != nil || !st.IsDir() {
-		return err
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = f.Close() }()
-	_, err = f.Readdirnames(1)
-	if err != nil && !isErrno(err, unix.EIO, unix.ESTALE, unix.ENOTCONN) { // io.EOF: empty
-		return nil
-	}
-	return err
 }

@@ -178,7 +178,7 @@ func (s sysfs) span(d device) (out span, err error) {
 // tellKernel changes the kernel's view of the first partition, see ioctl BLKPG in linux/blkpg.h. It works while the
 // partition is mounted, and writes nothing.
 func tellKernel(disk device, op int32, s span) error {
-	f, err := os.Open(disk.node)
+	f, err := disk.open(os.O_RDONLY)
 	if err != nil {
 		return err
 	}

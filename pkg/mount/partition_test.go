@@ -47,7 +47,9 @@ const canonical = `start=1MiB, name="bosh-partition-0"`
 // addPartition makes the kernel know a partition, as it does by itself on real disks.
 func addPartition(t *testing.T, d *mounttest.Disk, bytes int64) string {
 	t.Helper()
-	must(t, tellKernel(device{node: d.Node}, unix.BLKPG_ADD_PARTITION, span{partitionStart, bytes}))
+	var st unix.Stat_t
+	must(t, unix.Stat(d.Node, &st))
+	must(t, tellKernel(device{node: d.Node, number: number(st.Rdev)}, unix.BLKPG_ADD_PARTITION, span{partitionStart, bytes}))
 	waitFor(t, d.Node+"p1")
 	return d.Node + "p1"
 }
@@ -206,19 +208,19 @@ func TestBlock_ExpandAPartition(t *testing.T) {
 		must(t, b.Stage(ctx, plan, staging))
 		must(t, b.Publish(ctx, plan, staging, target, false))
 		write(t, target+"/file", "hello")
-		bytes, err := b.Expand(ctx, plan, target, size)
+		bytes, err := b.Expand(ctx, plan, "", target, size)
 		if err != nil || bytes != size {
 			t.Fatalf("a file system of the right size: %d, %v", bytes, err)
 		}
 		before := partitionUUID(t, d)
 		d.Grow(2 * size)
-		bytes, err = b.Expand(ctx, plan, target, 2*size)
+		bytes, err = b.Expand(ctx, plan, "", target, 2*size)
 		if fsType == volume.Ext4 && !maySysResource(t) {
 			wantKind(t, err, fault.Denied, "CAP_SYS_RESOURCE")
 			must(t, b.Unpublish(ctx, handle, target))
 			must(t, b.Unstage(ctx, handle, staging))
 			must(t, b.Stage(ctx, plan, staging))
-			bytes, err = b.Expand(ctx, plan, staging, 2*size) // proves the size, and not only that of the partition
+			bytes, err = b.Expand(ctx, plan, "", staging, 2*size) // proves the size, and not only that of the partition
 		}
 		if err != nil || bytes != 2*size {
 			t.Fatalf("Expand = %d, %v", bytes, err)
@@ -268,7 +270,7 @@ func TestBlock_ExpandGoesOnAfterACrash(t *testing.T) {
 			if err != nil || small.TotalBytes > size {
 				t.Fatalf("Stats = %+v, %v: it has grown already", small, err)
 			}
-			_, err = b.Expand(ctx, bosh(volume.XFS), staging, 2*size)
+			_, err = b.Expand(ctx, bosh(volume.XFS), "", staging, 2*size)
 			must(t, err)
 			s, err := b.Stats(ctx, handle, staging)
 			if err != nil || s.TotalBytes < size*18/10 {

@@ -124,7 +124,7 @@ func (b *Block) exclusive(ctx context.Context, t *task, d device) error {
 	busy := func(err error) bool { return errors.Is(err, unix.EBUSY) }
 	err := poll(ctx, min(b.deviceWait, 10*time.Second), busy, func(ctx context.Context) error {
 		return t.run(ctx, "open", d.node, func() error {
-			f, err := os.OpenFile(d.node, os.O_RDONLY|unix.O_EXCL, 0)
+			f, err := d.open(os.O_RDONLY | unix.O_EXCL)
 			if err != nil {
 				return err
 			}

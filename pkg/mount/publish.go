@@ -87,7 +87,7 @@ func (b *Block) source(ctx context.Context, t *task, d device, stagingPath strin
 	if n, known := e.device(); !ok || !known || !d.shows(n) {
 		return "", fault.New(fault.InUse, "check mount", point, "disk %s is not mounted there; stage the volume first", d.node)
 	}
-	if err := t.run(ctx, "look at", point, func() error { return alive(point) }); corrupted(err) {
+	if err := t.run(ctx, "look at", point, func() error { return alive(e) }); corrupted(err) {
 		return "", fault.New(fault.InUse, "check mount", point, "the mount no longer answers (%v); unstage the volume and stage it again", err)
 	} else if err != nil {
 		return "", err
@@ -113,7 +113,10 @@ func (b *Block) published(ctx context.Context, t *task, d device, plan volume.Bl
 	case e.readOnly() != readOnly:
 		return false, fault.New(fault.Conflict, "check mount", target, "the volume is published there, but read-only is %t and not %t; unpublish it first", e.readOnly(), readOnly)
 	}
-	if err := t.run(ctx, "look at", target, func() error { return alive(target) }); corrupted(err) {
+	if plan.Raw {
+		return true, nil
+	}
+	if err := t.run(ctx, "look at", target, func() error { return alive(e) }); corrupted(err) {
 		return false, b.unmount(ctx, t, target, unix.MNT_DETACH)
 	} else if err != nil {
 		return false, err
@@ -220,7 +223,7 @@ func rawTargets(mounts table, d device, except string) []string {
 // on this node, and is therefore only changed while there are none.
 func (b *Block) guardRaw(ctx context.Context, t *task, d device, target string, readOnly bool) error {
 	return t.run(ctx, "guard", d.node, func() error {
-		f, err := os.Open(d.node)
+		f, err := d.open(os.O_RDONLY)
 		if err != nil {
 			return err
 		}
@@ -246,7 +249,7 @@ func (b *Block) guardRaw(ctx context.Context, t *task, d device, target string, 
 
 // setReadOnly sets the kernel's flag while it holds the disk exclusively.
 func setReadOnly(d device, flag int) error {
-	f, err := os.OpenFile(d.node, os.O_RDONLY|unix.O_EXCL, 0)
+	f, err := d.open(os.O_RDONLY | unix.O_EXCL)
 	if errors.Is(err, unix.EBUSY) {
 		return fault.New(fault.InUse, "guard", d.node, "the disk is mounted or in use, so that it cannot change between read-only and writable")
 	}

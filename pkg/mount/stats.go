@@ -2,6 +2,8 @@ package mount
 
 import (
 	"context"
+	"errors"
+	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -24,12 +26,17 @@ func (b *Block) Stats(ctx context.Context, handle, path string) (Stats, error) {
 		if err != nil {
 			return err
 		}
-		if _, err := b.owned(e, handle, point); err != nil {
+		n, err := b.owned(e, handle, point)
+		if err != nil {
 			return fault.New(fault.NotFound, "check mount", point, "%s is mounted there, and not volume %s", e.source, handle)
 		}
 		return t.run(ctx, "measure", point, func() (err error) {
-			s, err = statsAt(point, raw)
-			if corrupted(err) {
+			if raw {
+				s, err = b.rawStats(n)
+			} else {
+				s, err = e.stats()
+			}
+			if corrupted(err) || errors.Is(err, errNoDevice) {
 				err = &fault.Error{Op: "measure", Subject: point, Kind: fault.Unavailable, Message: "the mount no longer answers", Err: err}
 			}
 			return err
@@ -41,17 +48,31 @@ func (b *Block) Stats(ctx context.Context, handle, path string) (Stats, error) {
 	return s, nil
 }
 
-func statsAt(point string, raw bool) (Stats, error) {
-	if raw {
-		size, err := device{node: point}.bytes()
-		return Stats{Raw: true, TotalBytes: size}, err
+func (b *Block) rawStats(n devno) (Stats, error) {
+	d, err := b.sysfs.byNumber(n)
+	if err != nil {
+		return Stats{}, err
 	}
-	if err := alive(point); err != nil {
+	size, err := d.bytes()
+	return Stats{Raw: true, TotalBytes: size}, err
+}
+
+func (e entry) stats() (Stats, error) {
+	dir, err := e.openDir()
+	if err != nil {
+		return Stats{}, err
+	}
+	defer func() { _ = dir.Close() }()
+	return statsOf(dir)
+}
+
+func statsOf(dir *os.File) (Stats, error) {
+	if err := answers(dir); err != nil {
 		return Stats{}, err
 	}
 	var st unix.Statfs_t
-	if err := unix.Statfs(point, &st); err != nil {
-		return Stats{}, err
+	if err := unix.Fstatfs(int(dir.Fd()), &st); err != nil {
+		return Stats{}, &os.PathError{Op: "statfs", Path: dir.Name(), Err: err}
 	}
 	block := st.Frsize
 	return Stats{

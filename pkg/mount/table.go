@@ -34,6 +34,9 @@ func parseDevno(s string) (devno, error) {
 // entry is one line of /proc/self/mountinfo, see proc_pid_mountinfo(5).
 type entry struct {
 	id      int
+	parent  int
+	peers   int   // the peer group (shared:N) of a mount that propagates, else 0
+	master  int   // the peer group that it receives from (master:N), else 0
 	number  devno // anonymous (major 0) for btrfs and for file systems without a device
 	root    string
 	point   string
@@ -60,7 +63,7 @@ func (e entry) device() (devno, bool) {
 	return number(st.Rdev), true
 }
 
-// table is the mount table in the kernel's order: of several mounts on one point the last one is seen.
+// table is the mount table.
 type table []entry
 
 func readTable() (table, error) {
@@ -96,14 +99,27 @@ func parseEntry(line string) (entry, error) {
 	if err != nil {
 		return entry{}, err
 	}
-	id, err := strconv.Atoi(fields[0])
-	if err != nil {
+	id, errID := strconv.Atoi(fields[0])
+	parent, errParent := strconv.Atoi(fields[1])
+	peers, errPeers := group(fields[6:separator], "shared:")
+	master, errMaster := group(fields[6:separator], "master:")
+	if err := errors.Join(errID, errParent, errPeers, errMaster); err != nil {
 		return entry{}, err
 	}
 	return entry{
-		id: id, number: n, root: unescape(fields[3]), point: unescape(fields[4]), options: strings.Split(fields[5], ","),
+		id: id, parent: parent, peers: peers, master: master, number: n, root: unescape(fields[3]), point: unescape(fields[4]), options: strings.Split(fields[5], ","),
 		fsType: fields[separator+1], source: unescape(fields[separator+2]), super: strings.Split(fields[separator+3], ","),
 	}, nil
+}
+
+// group returns the number of a peer group among the optional fields, 0 if it is in none.
+func group(fields []string, tag string) (int, error) {
+	for _, f := range fields {
+		if n, ok := strings.CutPrefix(f, tag); ok {
+			return strconv.Atoi(n)
+		}
+	}
+	return 0, nil
 }
 
 // unescape undoes \040 and the like; anything else stays as it is.
@@ -122,14 +138,59 @@ func unescape(s string) string {
 	return out.String()
 }
 
-// at returns what is seen at the path.
+// at returns what is seen at the path. Several mounts can have one point: stacked, or hidden below a directory that is
+// mounted on itself. Their order says nothing (since Linux 6.8 it is that of their ids), so this walks down from the root
+// as the kernel does.
 func (t table) at(point string) (entry, bool) {
-	for _, e := range slices.Backward(t) {
-		if e.point == point {
+	current, ok := t.root()
+	if !ok { // the process sees no root, as in a chroot
+		i := slices.IndexFunc(t, func(e entry) bool { return e.point == point && !t.covered(e) })
+		if i < 0 {
+			return entry{}, false
+		}
+		return t[i], true
+	}
+	for range t {
+		next, found := entry{}, false
+		for _, e := range t {
+			if e.parent == current.id && e.id != current.id && within(point, e.point) && (!found || len(e.point) <= len(next.point)) {
+				next, found = e, true
+			}
+		}
+		if !found {
+			break
+		}
+		current = next
+	}
+	return current, current.point == point
+}
+
+// root returns the mount whose parent is none of this table.
+func (t table) root() (entry, bool) {
+	for _, e := range t {
+		if _, known := t.byID(e.parent); e.point == "/" && (!known || e.parent == e.id) {
 			return e, true
 		}
 	}
 	return entry{}, false
+}
+
+func (t table) byID(id int) (entry, bool) {
+	i := slices.IndexFunc(t, func(e entry) bool { return e.id == id })
+	if i < 0 {
+		return entry{}, false
+	}
+	return t[i], true
+}
+
+// covered reports whether another mount lies on this one.
+func (t table) covered(e entry) bool {
+	return slices.ContainsFunc(t, func(f entry) bool { return f.parent == e.id && f.id != e.id && f.point == e.point })
+}
+
+// within reports whether path is dir or below it.
+func within(path, dir string) bool {
+	return path == dir || dir == "/" || strings.HasPrefix(path, dir+"/")
 }
 
 // of returns all mounts of the device's file system.
