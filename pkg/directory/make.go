@@ -9,6 +9,8 @@ import (
 	"path"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/diskbridge/diskbridge/pkg/fault"
 	"github.com/diskbridge/diskbridge/pkg/volume"
 )
@@ -21,25 +23,50 @@ func Make(root *os.Root, d volume.Directory) error {
 	if err := check(d.Path); err != nil {
 		return err
 	}
-	if err := ordinary(root, d.Path); err != nil {
+	if err := errors.Join(ordinary(root, volume.Reserved), ordinary(root, d.Path)); err != nil {
 		return err
 	}
 	m, err := claimed(root, d)
-	if err != nil || m.State == made {
+	if err != nil {
 		return err
 	}
-	name := local(d.Path)
-	if err := root.MkdirAll(path.Dir(name), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("make the folders above %s: %w", d.Path, err)
+	if m.State == made {
+		return stillThere(root, m)
 	}
-	if err := root.Mkdir(name, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("make %s: %w", d.Path, err)
-	}
-	if err := own(root, name, d.Owner); err != nil {
+	if err := mkdir(root, d); err != nil {
 		return err
 	}
 	m.State = made
 	return update(root, m)
+}
+
+// stillThere refuses a directory that was made and is gone: an empty one in its place would hide that data is lost.
+func stillThere(root *os.Root, m marker) error {
+	there, err := exists(root, m.Path)
+	if err == nil && !there {
+		return fault.New(fault.NotFound, "make directory", m.Path, "it was made for volume %s of cluster %s and was removed or renamed since by a user of the file system; "+
+			"put it back, by its old name or from a backup, or delete the volume", m.Name, m.Cluster)
+	}
+	return err
+}
+
+// mkdir makes a directory and those above it.
+func mkdir(root *os.Root, d volume.Directory) (err error) {
+	parent, err := open(root, path.Dir(d.Path), true)
+	if err != nil {
+		return fmt.Errorf("make the folders above %s: %w", d.Path, err)
+	}
+	defer func() { err = errors.Join(err, parent.Close()) }()
+	last := path.Base(d.Path)
+	err = call("mkdir", d.Path, func() error { return unix.Mkdirat(int(parent.Fd()), last, 0o700) })
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	dir, err := openAt(parent, last)
+	if err != nil {
+		return noDirectory(d.Path, err)
+	}
+	return errors.Join(own(dir, d.Path, d.Owner), dir.Close())
 }
 
 // claimed returns our marker, which it writes if nothing is there.
@@ -75,12 +102,12 @@ func claimed(root *os.Root, d volume.Directory) (marker, error) {
 }
 
 // own gives a directory its owner and then its permissions, so that nobody has more for a moment.
-func own(root *os.Root, name string, o volume.Owner) error {
-	if err := root.Chown(name, int(o.UID), int(o.GID)); err != nil {
-		return fmt.Errorf("give /%s to %d:%d: %w", name, o.UID, o.GID, err)
+func own(dir *os.File, p string, o volume.Owner) error {
+	if err := dir.Chown(int(o.UID), int(o.GID)); err != nil {
+		return fmt.Errorf("give %s to %d:%d: %w", p, o.UID, o.GID, err)
 	}
-	if err := root.Chmod(name, mode(o.Perms)); err != nil {
-		return fmt.Errorf("change mode of /%s: %w", name, err)
+	if err := dir.Chmod(mode(o.Perms)); err != nil {
+		return fmt.Errorf("change mode of %s: %w", p, err)
 	}
 	return nil
 }
@@ -118,14 +145,10 @@ func OwnRoot(root *os.Root, o volume.Owner) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Readdirnames(1)
-	if closeErr := f.Close(); closeErr != nil {
-		return closeErr
+	if _, err = f.Readdirnames(1); errors.Is(err, io.EOF) { // nothing is in there
+		err = own(f, "/", o)
 	}
-	if !errors.Is(err, io.EOF) { // something is in there
-		return err
-	}
-	return own(root, ".", o)
+	return errors.Join(err, f.Close())
 }
 
 // check refuses what can never be a volume's directory.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"strings"
 
 	"github.com/diskbridge/diskbridge/pkg/fault"
@@ -101,29 +100,6 @@ func reserve(root *os.Root) error {
 		return fmt.Errorf("make %s: %w", volume.Reserved, err)
 	}
 	return ordinary(root, volume.Reserved)
-}
-
-// ordinary proves that no part of a path is a symbolic link, which a user of the file system could have put there to
-// lead us to somebody else's files. A part that does not exist is none.
-func ordinary(root *os.Root, p string) error {
-	if p == "/" {
-		return nil
-	}
-	name := ""
-	for part := range strings.SplitSeq(local(p), "/") {
-		name = path.Join(name, part)
-		st, err := root.Lstat(name)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if !st.IsDir() {
-			return fault.New(fault.Conflict, "look at", "/"+name, "it is not a directory (%s); move it away or choose another path", st.Mode().Type())
-		}
-	}
-	return nil
 }
 
 func exists(root *os.Root, p string) (bool, error) {

@@ -5,11 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/diskbridge/diskbridge/pkg/fault"
 	"github.com/diskbridge/diskbridge/pkg/volume"
@@ -22,12 +23,13 @@ const batch = 1000
 // another name. It may be cut short anywhere and called again; nil means that it is done, or that there was never
 // anything. removed is told how many files went.
 //
-// Kinds: InUse (not ours, or another volume lies in it), Invalid (the path), Pending (ctx ended; call again).
+// Kinds: InUse (not ours, another volume lies in it, or this node has files of it open), Conflict (a user has put something
+// else in its place), Invalid (the path), Pending (ctx ended; call again).
 func Remove(ctx context.Context, root *os.Root, r volume.Removal, removed func(files int)) error {
 	if err := check(r.Path); err != nil {
 		return err
 	}
-	if err := ordinary(root, path.Dir(r.Path)); err != nil {
+	if err := errors.Join(ordinary(root, volume.Reserved), ordinary(root, path.Dir(r.Path))); err != nil {
 		return err
 	}
 	m, ok, err := read(root, r.Path)
@@ -43,17 +45,15 @@ func Remove(ctx context.Context, root *os.Root, r volume.Removal, removed func(f
 	if err := alone(root, r.Path); err != nil {
 		return err
 	}
-	switch r.OnDelete {
-	case volume.Delete:
-		err = bury(ctx, root, m, removed)
-	case volume.Archive:
-		err = archive(root, m)
-	default: // retained: only the marker goes
+	if r.OnDelete != volume.Retain { // of which only the marker goes
+		if err := end(ctx, root, m, removed); err != nil {
+			return err
+		}
 	}
-	if err != nil {
+	if err := root.Remove(local(volume.MarkerPath(r.Path))); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return root.Remove(local(volume.MarkerPath(r.Path)))
+	return nil // another janitor was faster
 }
 
 // neverMade is the answer for a path without a marker.
@@ -75,7 +75,7 @@ func alone(root *os.Root, p string) error {
 		return err
 	}
 	for _, e := range entries {
-		if e.IsDir() || strings.Contains(e.Name(), ".") { // a grave, or a marker that is not in its place
+		if e.IsDir() || strings.Contains(e.Name(), ".") { // being removed, or a marker that is not in its place
 			continue
 		}
 		text, err := root.ReadFile(path.Join(local(volume.Reserved), e.Name()))
@@ -93,95 +93,157 @@ func alone(root *os.Root, p string) error {
 	return nil
 }
 
-// bury takes the directory out of its users' sight at once, and then removes it file by file.
-func bury(ctx context.Context, root *os.Root, m marker, removed func(int)) error {
-	grave := local(volume.MarkerPath(m.Path)) + ".removed"
+// end removes or archives the directory. From its first step on the path is no volume's: Make refuses it.
+func end(ctx context.Context, root *os.Root, m marker, removed func(int)) error {
 	if m.State != removing {
 		m.State = removing
 		if err := update(root, m); err != nil {
 			return err
 		}
 	}
-	if err := root.Rename(local(m.Path), grave); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("move %s out of sight: %w", m.Path, err)
+	parent, err := open(root, path.Dir(m.Path), false)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	dead, err := root.OpenRoot(grave)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	if parent != nil {
+		defer func() { _ = parent.Close() }()
 	}
+	if m.OnDelete == volume.Archive {
+		return archive(parent, m)
+	}
+	return removeAll(ctx, root, parent, m, removed)
+}
+
+// removeAll takes the directory out of its users' sight at once, and then removes it file by file.
+func removeAll(ctx context.Context, root *os.Root, parent *os.File, m marker, removed func(int)) error {
+	reserved, err := open(root, volume.Reserved, false)
 	if err != nil {
 		return err
 	}
-	err = empty(ctx, dead, removed)
-	if err := errors.Join(err, dead.Close()); err != nil {
+	defer func() { _ = reserved.Close() }()
+	name := path.Base(volume.MarkerPath(m.Path)) + ".removed"
+	dir, err := openAt(reserved, name)
+	if errors.Is(err, fs.ErrNotExist) { // otherwise an earlier call has moved it, and what is at the path now is not ours
+		dir, err = move(parent, m, reserved, name)
+	}
+	if err != nil || dir == nil {
+		return noDirectory(m.Path, err)
+	}
+	err = empty(ctx, dir, "", removed)
+	if err := errors.Join(err, dir.Close()); err != nil {
 		return err
 	}
-	return root.Remove(grave)
+	return remove(reserved, name, unix.AT_REMOVEDIR)
 }
 
-// empty removes all that is in a directory. It follows no symbolic link.
-func empty(ctx context.Context, dir *os.Root, removed func(int)) error {
-	for {
-		if ctx.Err() != nil {
-			return fault.New(fault.Pending, "remove directory", dir.Name(), "it goes on with the next call")
+// archive gives the directory a name that no other has.
+func archive(parent *os.File, m marker) error {
+	name := volume.ArchivedPrefix + path.Base(m.Path)
+	for n, to := 1, name; ; n++ {
+		if n > 1 {
+			to = fmt.Sprintf("%s-%d", name, n)
 		}
-		names, err := names(dir)
-		if err != nil || len(names) == 0 {
+		dir, err := move(parent, m, parent, to)
+		switch {
+		case errors.Is(err, fs.ErrExist):
+			continue
+		case err != nil || dir == nil:
 			return err
 		}
-		for _, e := range names {
-			if err := removeOne(ctx, dir, e, removed); err != nil {
+		return dir.Close()
+	}
+}
+
+// move renames the volume's directory and opens it by its new name; nil means that it is gone. Anything but a directory
+// stays as it is. Where the new name is taken the error is fs.ErrExist.
+func move(parent *os.File, m marker, to *os.File, name string) (*os.File, error) {
+	if parent == nil {
+		return nil, nil
+	}
+	last := path.Base(m.Path)
+	now, err := openAt(parent, last)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, noDirectory(m.Path, err)
+	}
+	if err := now.Close(); err != nil {
+		return nil, err
+	}
+	var st unix.Stat_t
+	if err := call("look at", name, func() error { return unix.Fstatat(int(to.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW) }); !errors.Is(err, fs.ErrNotExist) {
+		return nil, errors.Join(err, fs.ErrExist)
+	}
+	err = call("rename", m.Path, func() error { return unix.Renameat(int(parent.Fd()), last, int(to.Fd()), name) })
+	switch {
+	case errors.Is(err, unix.ENOTEMPTY), errors.Is(err, unix.ENOTDIR): // another was faster
+		return nil, errors.Join(err, fs.ErrExist)
+	case err != nil:
+		return nil, err
+	}
+	dir, err := openAt(to, name)
+	if err != nil { // a user has put something else there since; it goes back
+		return nil, errors.Join(noDirectory(m.Path, err), unix.Renameat(int(to.Fd()), name, int(parent.Fd()), last))
+	}
+	return dir, nil
+}
+
+// empty removes all that is in a directory, whose path below the volume is where. It follows no symbolic link, and goes on
+// after a file that this node has open.
+func empty(ctx context.Context, dir *os.File, where string, removed func(int)) error {
+	for {
+		entries, err := names(dir)
+		if err != nil {
+			return err
+		}
+		var open error
+		gone := 0
+		for _, e := range entries {
+			if ctx.Err() != nil {
+				return fault.New(fault.Pending, "remove directory", where, "it goes on with the next call")
+			}
+			err := removeOne(ctx, dir, e, path.Join(where, e.Name()), removed)
+			switch {
+			case err == nil:
+				gone++
+			case fault.Is(err, fault.InUse):
+				open = err
+			default:
 				return err
 			}
 		}
-		removed(len(names))
+		removed(gone)
+		if gone == 0 {
+			return open
+		}
 	}
 }
 
-func removeOne(ctx context.Context, dir *os.Root, e fs.DirEntry, removed func(int)) error {
+func removeOne(ctx context.Context, dir *os.File, e fs.DirEntry, where string, removed func(int)) error {
 	if !e.IsDir() {
-		return dir.Remove(e.Name())
+		return heldOpen(where, remove(dir, e.Name(), 0))
 	}
-	below, err := dir.OpenRoot(e.Name())
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(empty(ctx, below, removed), below.Close()); err != nil {
-		return err
-	}
-	return dir.Remove(e.Name())
-}
-
-// names reads some of a directory's entries; none if it is empty.
-func names(dir *os.Root) ([]fs.DirEntry, error) {
-	f, err := dir.Open(".")
-	if err != nil {
-		return nil, err
-	}
-	entries, err := f.ReadDir(batch)
-	if errors.Is(err, io.EOF) {
-		err = nil
-	}
-	return entries, errors.Join(err, f.Close())
-}
-
-// archive gives the directory its last name, once.
-func archive(root *os.Root, m marker) error {
-	parent, last := path.Split(m.Path)
-	to := path.Join(parent, volume.ArchivedPrefix+last)
-	taken, err := exists(root, to)
-	if err != nil {
-		return err
-	}
-	if taken { // an earlier volume's, or this call's own, cut short
-		to += "-" + m.Digest
-	}
-	err = root.Rename(local(m.Path), local(to))
+	below, err := openAt(dir, e.Name())
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return nil // another janitor was faster
 	}
 	if err != nil {
-		return fmt.Errorf("rename %s to %s: %w", m.Path, to, err)
+		return err
 	}
-	return nil
+	if err := errors.Join(empty(ctx, below, where, removed), below.Close()); err != nil {
+		return err
+	}
+	return remove(dir, e.Name(), unix.AT_REMOVEDIR)
+}
+
+// heldOpen explains that a file cannot be removed. Linux's NFS client renames a file to .nfs… that is deleted while one of
+// its own processes has it open, and refuses to delete that (EBUSY, nfs_sillyrename in fs/nfs/dir.c). What other nodes have
+// open can be removed; their processes then get ESTALE.
+func heldOpen(where string, err error) error {
+	if !errors.Is(err, unix.EBUSY) {
+		return err
+	}
+	return &fault.Error{Op: "remove", Subject: where, Kind: fault.InUse, Err: err,
+		Message: "a process on this node still has the file open; end it (fuser or lsof name it), and the next round removes the file"}
 }

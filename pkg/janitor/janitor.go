@@ -2,6 +2,8 @@ package janitor
 
 import (
 	"context"
+	"errors"
+	"syscall"
 	"time"
 
 	"k8s.io/klog/v2"
@@ -99,7 +101,11 @@ func (j *Janitor) remove(ctx context.Context, r volume.Removal) (files int, err 
 	if err != nil {
 		return 0, fault.New(fault.Internal, "remove directory", r.FileSystem, "%v", err)
 	}
-	if files, err = j.Remover.RemoveDirectory(ctx, plan, r, j.Point); err != nil {
+	files, err = j.Remover.RemoveDirectory(ctx, plan, r, j.Point)
+	if errors.Is(err, syscall.EBUSY) { // only this machine's own processes can keep a file of NFS from being removed
+		err = fault.Explain(err, "this node is "+j.Node)
+	}
+	if err != nil {
 		return files, err
 	}
 	return files, j.Queue.Removed(ctx, r)

@@ -3,8 +3,13 @@ package janitor_test
 import (
 	"context"
 	"slices"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"k8s.io/klog/v2"
+	"k8s.io/klog/v2/ktesting"
 
 	"github.com/diskbridge/diskbridge/pkg/fault"
 	"github.com/diskbridge/diskbridge/pkg/janitor"
@@ -80,5 +85,29 @@ func TestJanitor_RunEndsWithItsContext(t *testing.T) {
 	defer cancel()
 	if err := j.Run(ctx); err != nil || len(w.removed) != 0 || len(w.asked) != 1 {
 		t.Errorf("Run = %v, removed %v: from a node that nobody knows nothing can be reached", err, w.removed)
+	}
+}
+
+// TestJanitor_NamesTheNodeThatHoldsAFileOpen, which is the only one where its process can be found.
+func TestJanitor_NamesTheNodeThatHoldsAFileOpen(t *testing.T) {
+	busy := &fault.Error{Op: "remove", Subject: "a/.nfs0000000000000001", Kind: fault.InUse, Err: syscall.EBUSY}
+	w := &world{asked: []volume.Removal{removal("/a"), removal("/b")}, refused: map[string]error{
+		"/a": fault.Wrap("remove directory", "/a", busy), "/b": fault.New(fault.InUse, "remove directory", "/b", "no marker of ours"),
+	}}
+	logger := ktesting.NewLogger(t, ktesting.NewConfig(ktesting.BufferLogs(true)))
+	if left, err := newJanitor(w).Round(klog.NewContext(t.Context(), logger)); left != 2 || err != nil {
+		t.Errorf("%d are left, %v", left, err)
+	}
+	sink, ok := logger.GetSink().(ktesting.Underlier)
+	if !ok {
+		t.Fatal("the log cannot be read")
+	}
+	for line := range strings.Lines(sink.GetBuffer().String()) {
+		if strings.Contains(line, "i-0123456789abcdef0") != strings.Contains(line, ".nfs0000000000000001") {
+			t.Errorf("the node and the file go together: %s", line)
+		}
+	}
+	if !strings.Contains(sink.GetBuffer().String(), "this node is i-0123456789abcdef0") {
+		t.Error("the node is not named")
 	}
 }
