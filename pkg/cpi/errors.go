@@ -54,7 +54,7 @@ func OutcomeOf(kind fault.Kind) Outcome {
 	switch kind {
 	case fault.NotFound:
 		return Outcome{Type: DiskNotFound}
-	case fault.Internal, fault.Invalid, fault.Conflict, fault.InUse, fault.OutOfRange, fault.Denied, fault.UnknownOutcome:
+	case fault.Internal, fault.Invalid, fault.Conflict, fault.InUse, fault.FailedPrecondition, fault.OutOfRange, fault.Denied, fault.UnknownOutcome:
 		return Outcome{Type: CloudError}
 	case fault.Limit:
 		return Outcome{Type: NoDiskSpace, OKToRetry: true}

@@ -14,18 +14,19 @@ import (
 
 func TestErrorOf_EveryKind(t *testing.T) {
 	want := map[fault.Kind]Outcome{
-		fault.Internal:       {"Bosh::Clouds::CloudError", false},
-		fault.Invalid:        {"Bosh::Clouds::CloudError", false},
-		fault.NotFound:       {"Bosh::Clouds::DiskNotFound", false},
-		fault.Conflict:       {"Bosh::Clouds::CloudError", false},
-		fault.InUse:          {"Bosh::Clouds::CloudError", false},
-		fault.OutOfRange:     {"Bosh::Clouds::CloudError", false},
-		fault.Limit:          {"Bosh::Clouds::NoDiskSpace", true},
-		fault.Pending:        {"Bosh::Clouds::CloudError", true},
-		fault.Unavailable:    {"Bosh::Clouds::CloudError", true},
-		fault.UnknownOutcome: {"Bosh::Clouds::CloudError", false},
-		fault.Denied:         {"Bosh::Clouds::CloudError", false},
-		fault.Unsupported:    {"Bosh::Clouds::NotSupported", false},
+		fault.Internal:           {"Bosh::Clouds::CloudError", false},
+		fault.Invalid:            {"Bosh::Clouds::CloudError", false},
+		fault.NotFound:           {"Bosh::Clouds::DiskNotFound", false},
+		fault.Conflict:           {"Bosh::Clouds::CloudError", false},
+		fault.InUse:              {"Bosh::Clouds::CloudError", false},
+		fault.OutOfRange:         {"Bosh::Clouds::CloudError", false},
+		fault.FailedPrecondition: {"Bosh::Clouds::CloudError", false},
+		fault.Limit:              {"Bosh::Clouds::NoDiskSpace", true},
+		fault.Pending:            {"Bosh::Clouds::CloudError", true},
+		fault.Unavailable:        {"Bosh::Clouds::CloudError", true},
+		fault.UnknownOutcome:     {"Bosh::Clouds::CloudError", false},
+		fault.Denied:             {"Bosh::Clouds::CloudError", false},
+		fault.Unsupported:        {"Bosh::Clouds::NotSupported", false},
 	}
 	for _, kind := range fault.Kinds() {
 		t.Run(kind.String(), func(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -26,24 +28,111 @@ func TestStatus_EveryKindHasItsCode(t *testing.T) {
 	want := map[fault.Kind]codes.Code{
 		fault.Internal: codes.Internal, fault.Invalid: codes.InvalidArgument, fault.NotFound: codes.NotFound,
 		fault.Conflict: codes.AlreadyExists, fault.InUse: codes.FailedPrecondition, fault.OutOfRange: codes.OutOfRange,
-		fault.Limit: codes.ResourceExhausted, fault.Pending: codes.Aborted, fault.Unavailable: codes.Unavailable,
+		fault.FailedPrecondition: codes.FailedPrecondition,
+		fault.Limit:              codes.ResourceExhausted, fault.Pending: codes.Aborted, fault.Unavailable: codes.Unavailable,
 		fault.UnknownOutcome: codes.Aborted, fault.Denied: codes.PermissionDenied, fault.Unsupported: codes.Unimplemented,
 	}
 	for _, k := range fault.Kinds() {
 		code, ok := want[k]
 		err := fmt.Errorf("outer: %w", fault.New(k, "op", "subject", "message"))
-		if got := status.Code(Status(err)); !ok || got != code {
+		if got := status.Code(Status("CreateVolume", err)); !ok || got != code {
 			t.Errorf("kind %v: code %v, want %v (listed: %v)", k, got, code, ok)
 		}
 	}
-	if Status(nil) != nil {
+	if Status("CreateVolume", nil) != nil {
 		t.Error("nil is no status")
 	}
-	if got := status.Code(Status(errors.New("plain"))); got != codes.Internal {
+	if got := status.Code(Status("CreateVolume", errors.New("plain"))); got != codes.Internal {
 		t.Errorf("a plain error: %v", got)
 	}
-	if got := status.Code(Status(context.DeadlineExceeded)); got != codes.Aborted {
+	if got := status.Code(Status("CreateVolume", context.DeadlineExceeded)); got != codes.Aborted {
 		t.Errorf("an ended context has an unknown outcome: %v", got)
+	}
+}
+
+// operations are all RPCs of the controller's and the node's services.
+func operations(t *testing.T) (names []string) {
+	t.Helper()
+	for _, service := range []grpc.ServiceDesc{csipb.Controller_ServiceDesc, csipb.Node_ServiceDesc} {
+		for _, m := range service.Methods {
+			names = append(names, m.MethodName)
+		}
+	}
+	if len(names) < 15 {
+		t.Fatalf("operations: %v", names)
+	}
+	return names
+}
+
+// unresolved are the codes after which Kubernetes' sidecars believe that the operation may still be in progress.
+var unresolved = []codes.Code{codes.Canceled, codes.DeadlineExceeded, codes.Unavailable, codes.Aborted, codes.Unknown}
+
+// TestCodeOf_OnlyAnOpenOutcomeIsNotFinal: a code that a sidecar takes for "in progress" locks the claim or the snapshot,
+// and a final one for what may still be running leaks it.
+func TestCodeOf_OnlyAnOpenOutcomeIsNotFinal(t *testing.T) {
+	open := []fault.Kind{fault.Pending, fault.Unavailable, fault.UnknownOutcome}
+	for _, operation := range operations(t) {
+		for _, kind := range fault.Kinds() {
+			code := CodeOf(operation, kind)
+			if slices.Contains(open, kind) != slices.Contains(unresolved, code) {
+				t.Errorf("%s: %v becomes %v", operation, kind, code)
+			}
+		}
+	}
+}
+
+// TestCodeOf_ARefusalIsFinalForTheResizerAndTheSnapshotter: both take ResourceExhausted for "in progress" (external-resizer
+// 2.3.0, IsFinalError; external-snapshotter 8.7.0, isCSIFinalError). A growth that the caller can make possible only with
+// another size is infeasible on OutOfRange and InvalidArgument, a modification only on InvalidArgument.
+func TestCodeOf_ARefusalIsFinalForTheResizerAndTheSnapshotter(t *testing.T) {
+	for _, operation := range []string{"ControllerExpandVolume", "ControllerModifyVolume", "CreateSnapshot"} {
+		for _, kind := range fault.Kinds() {
+			if code := CodeOf(operation, kind); code == codes.ResourceExhausted {
+				t.Errorf("%s: %v becomes %v", operation, kind, code)
+			}
+		}
+	}
+	for _, row := range []struct {
+		operation string
+		kind      fault.Kind
+		code      codes.Code
+	}{
+		{"ControllerExpandVolume", fault.Limit, codes.OutOfRange},
+		{"ControllerExpandVolume", fault.OutOfRange, codes.OutOfRange},
+		{"ControllerExpandVolume", fault.Invalid, codes.InvalidArgument},
+		{"ControllerExpandVolume", fault.FailedPrecondition, codes.FailedPrecondition},
+		{"ControllerModifyVolume", fault.Limit, codes.InvalidArgument},
+		{"ControllerModifyVolume", fault.OutOfRange, codes.InvalidArgument},
+		{"ControllerModifyVolume", fault.Invalid, codes.InvalidArgument},
+		{"ControllerModifyVolume", fault.FailedPrecondition, codes.FailedPrecondition},
+		{"CreateSnapshot", fault.Limit, codes.FailedPrecondition},
+		{"CreateVolume", fault.Limit, codes.ResourceExhausted},            // the scheduler chooses again
+		{"ControllerPublishVolume", fault.Limit, codes.ResourceExhausted}, // the node is full
+	} {
+		if got := CodeOf(row.operation, row.kind); got != row.code {
+			t.Errorf("%s: %v becomes %v, want %v", row.operation, row.kind, got, row.code)
+		}
+	}
+	for _, operation := range Operations() {
+		if !slices.Contains(operations(t), operation) {
+			t.Errorf("there is no operation %q", operation)
+		}
+	}
+}
+
+// TestBoundary_TheOperationDecidesTheCode: the table is asked with the operation's own name.
+func TestBoundary_TheOperationDecidesTheCode(t *testing.T) {
+	for method, want := range map[string]codes.Code{
+		"/csi.v1.Controller/CreateVolume": codes.ResourceExhausted, "/csi.v1.Controller/ControllerExpandVolume": codes.OutOfRange,
+		"/csi.v1.Controller/ControllerModifyVolume": codes.InvalidArgument, "/csi.v1.Controller/CreateSnapshot": codes.FailedPrecondition,
+	} {
+		r := &record{}
+		_, err := boundary("d", r)(t.Context(), nil, &grpc.UnaryServerInfo{FullMethod: method}, func(context.Context, any) (any, error) {
+			return nil, fault.New(fault.Limit, "op", "vol-1", "the quota is used up")
+		})
+		if got := status.Code(err); got != want || r.codes[0] != path.Base(method)+" "+want.String() {
+			t.Errorf("%s: %v, recorded %v, want %v", method, got, r.codes, want)
+		}
 	}
 }
 

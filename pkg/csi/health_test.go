@@ -59,7 +59,7 @@ func entries(h *csipb.VolumeHealth) []string {
 // answered checks what was said of a volume, or with which code nothing was.
 func answered(t *testing.T, health *csipb.VolumeHealth, err error, handle string, code codes.Code, want []string) {
 	t.Helper()
-	if got := status.Code(Status(err)); got != code {
+	if got := status.Code(Status("", err)); got != code {
 		t.Fatalf("%v: %v, want %v", got, err, code)
 	}
 	if got := entries(health); !slices.Equal(got, want) {

@@ -31,7 +31,7 @@ func boundary(driver string, recorder Recorder) grpc.UnaryServerInterceptor {
 		ctx, cancel := bounded(klog.NewContext(ctx, logger))
 		defer cancel()
 		resp, cause := recovered(ctx, req, handler)
-		err := Status(cause)
+		err := Status(method, cause)
 		code, took := status.Code(err), time.Since(start)
 		recorder.RPC(driver, method, code.String(), took)
 		logger = logger.WithValues(subject(req)...).WithValues("code", code.String(), "took", took.Round(time.Millisecond).String())

@@ -21,6 +21,9 @@ const (
 	Conflict
 	// InUse means that the subject is held by someone else, or in a state that forbids the operation.
 	InUse
+	// FailedPrecondition means that the subject's state forbids the operation for now, and nothing was done. The message
+	// says until when, or what has to change.
+	FailedPrecondition
 	// OutOfRange means that a number (size, iops) is outside what is possible.
 	OutOfRange
 	// Limit means that the cloud surely refused for lack of quota or capacity: nothing was made.
@@ -39,7 +42,7 @@ const (
 
 var names = [...]string{
 	Internal: "internal", Invalid: "invalid", NotFound: "not found", Conflict: "conflict",
-	InUse: "in use", OutOfRange: "out of range", Limit: "limit", Pending: "pending",
+	InUse: "in use", FailedPrecondition: "failed precondition", OutOfRange: "out of range", Limit: "limit", Pending: "pending",
 	Unavailable: "unavailable", UnknownOutcome: "unknown outcome", Denied: "denied",
 	Unsupported: "unsupported",
 }

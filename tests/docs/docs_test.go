@@ -16,7 +16,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"google.golang.org/grpc/status"
 
 	"github.com/diskbridge/diskbridge/pkg/backend"
 	"github.com/diskbridge/diskbridge/pkg/backend/all"
@@ -129,11 +128,20 @@ Every failure has a kind: what may the caller conclude? Each front door has one 
 		if o.OKToRetry {
 			retry = "yes"
 		}
-		page += row(kind.String(), code(status.Code(csi.Status(fault.New(kind, "", "", ""))).String()), code(string(o.Type)), retry)
+		page += row(kind.String(), code(csi.CodeOf("", kind).String()), code(string(o.Type)), retry)
+	}
+	page += "\nSome operations answer some kinds with another code, since Kubernetes' sidecars read it differently there:\n\n| operation | kind | gRPC code |\n|---|---|---|\n"
+	for _, operation := range csi.Operations() {
+		for _, kind := range fault.Kinds() {
+			if c := csi.CodeOf(operation, kind); c != csi.CodeOf("", kind) {
+				page += row(code(operation), kind.String(), code(c.String()))
+			}
+		}
 	}
 	return page + `
 Kubernetes' provisioner repeats a call that ended in ` + "`Aborted`, `Unavailable`, `Canceled` or `DeadlineExceeded`" + ` as "may still be
-in progress", and looks for another zone after ` + "`ResourceExhausted`" + `. BOSH answers ` + "`Bosh::Clouds::VMNotFound`" + ` instead of
+in progress", and looks for another zone after ` + "`ResourceExhausted`" + `. The resizer and the snapshotter take that code for "in
+progress" too: a claim could not be lowered, and a snapshot not be deleted, until the quota is free. BOSH answers ` + "`Bosh::Clouds::VMNotFound`" + ` instead of
 ` + "`DiskNotFound`" + ` where the instance is what does not exist: a Director that is told DiskNotFound forgets the disk.
 `
 }

@@ -191,7 +191,7 @@ func TestUnpublish_SucceedsWhereTheNodeIsGone(t *testing.T) {
 
 func TestExpand(t *testing.T) {
 	t.Parallel()
-	t.Run("a rate limit is told with EC2's own time and is not final", func(t *testing.T) {
+	t.Run("modifications that are used up are a precondition with EC2's own time", func(t *testing.T) {
 		c := instant(t)
 		b := c.backend()
 		v := mustCreate(t, b, "v")
@@ -199,7 +199,7 @@ func TestExpand(t *testing.T) {
 		for gib := int64(2); gib < 8 && err == nil; gib++ {
 			_, err = b.Expand(t.Context(), v.Handle, volume.Range{RequiredBytes: gib * volume.GiB})
 		}
-		if !fault.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "VolumeModificationRateExceeded") {
+		if !fault.Is(err, fault.FailedPrecondition) || !strings.Contains(err.Error(), "VolumeModificationRateExceeded") || !strings.Contains(err.Error(), "again after 20") {
 			t.Errorf("the fifth modification = %v (%v)", err, fault.KindOf(err))
 		}
 	})

@@ -2,6 +2,7 @@ package ebs
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -130,10 +131,9 @@ func final(err error) bool {
 func (b *Backend) carryOut(ctx context.Context, op string, v ec2.Volume, want ec2.Change) (ec2.Volume, error) {
 	_, err := untilKnown(ctx, op, func(ctx context.Context) error { return b.api.ModifyVolume(ctx, v.ID, want) }, b.aVolume(v.ID))
 	switch {
-	case fault.Is(err, fault.Pending): // one runs already, perhaps by a call whose answer was lost
-		m, found, readErr := b.api.Modification(ctx, v.ID)
-		if readErr != nil || !found || !covers(m.Target, want) {
-			return v, fault.Wrap(op, v.ID, err)
+	case fault.CodeOf(err) == "IncorrectModificationState": // one runs already, perhaps by a call whose answer was lost
+		if other := b.otherRuns(ctx, op, v.ID, want, err); other != nil {
+			return v, other
 		}
 	case err != nil && strings.Contains(err.Error(), "smaller than existing size"):
 		return b.grownByOther(ctx, op, v.ID, want)
@@ -141,6 +141,29 @@ func (b *Backend) carryOut(ctx context.Context, op string, v ec2.Volume, want ec
 		return v, fault.Wrap(op, v.ID, err)
 	}
 	return b.awaitChange(ctx, op, v.ID, want)
+}
+
+// otherRuns is nil where the modification for which EC2 refused this one does what is wanted. Where it does something else,
+// the refusal is definite: a caller that took it for work in progress would not follow a user who takes the wish back.
+func (b *Backend) otherRuns(ctx context.Context, op, id string, want ec2.Change, refusal error) error {
+	m, found, err := b.api.Modification(ctx, id)
+	running := found && (m.State == "modifying" || m.State == "optimizing")
+	switch {
+	case err != nil || !running:
+		return fault.New(fault.Pending, op, id, "EC2 still carries out another modification and does not show it yet; retry: %v", refusal)
+	case covers(m.Target, want):
+		return nil
+	}
+	f := fault.New(fault.FailedPrecondition, op, id,
+		"EC2 is still changing the volume to %s (%s since %s) and takes the next change when that is completed",
+		describeTarget(m.Target), m.State, m.Started.UTC().Format(time.RFC3339))
+	f.Err = refusal
+	return f
+}
+
+// describeTarget names what a modification makes of a volume.
+func describeTarget(c ec2.Change) string {
+	return fmt.Sprintf("%d GiB, %s", c.SizeGiB, describeShape(c))
 }
 
 // covers reports whether a shape has everything that was wanted.

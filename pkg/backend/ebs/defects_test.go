@@ -208,25 +208,28 @@ func TestErrors_EveryCodeOfEC2HasItsOutcome(t *testing.T) {
 			"InvalidParameterCombination": fault.Invalid, "InvalidParameterValue": fault.Invalid, "UnknownVolumeType": fault.Invalid,
 			"InvalidZone.NotFound": fault.Invalid, "UnauthorizedOperation": fault.Denied, "VolumeLimitExceeded": fault.Limit,
 			"MaxIOPSLimitExceeded": fault.Limit, "InsufficientVolumeCapacity": fault.Limit, "RequestLimitExceeded": fault.Unavailable,
-			"InternalError": fault.UnknownOutcome, "Unavailable": fault.UnknownOutcome, "TagLimitExceeded": fault.Invalid,
+			"InternalError": fault.UnknownOutcome, "Unavailable": fault.UnknownOutcome, "TagLimitExceeded": fault.Invalid, "TagPolicyViolation": fault.Invalid,
+			"CustomerKeyHasBeenRevoked": fault.Denied, "InvalidKmsKey.InvalidState": fault.Denied,
 			"SomethingNobodyKnows": fault.Internal,
 		},
 		"DeleteVolume": {"InvalidVolume.NotFound": fault.NotFound, "VolumeInUse": fault.InUse, "IncorrectState": fault.InUse, "AuthFailure": fault.Denied},
 		"AttachVolume": {
 			"AttachmentLimitExceeded": fault.Limit, "VolumeInUse": fault.InUse, "InvalidVolume.NotFound": fault.NotFound,
 			"InvalidVolume.ZoneMismatch": fault.Invalid, "InvalidInstanceID.NotFound": fault.NotFound, "InvalidInstanceID.Malformed": fault.Invalid,
-			"IncorrectInstanceState": fault.InUse, "ServiceUnavailable": fault.UnknownOutcome,
+			"IncorrectInstanceState": fault.InUse, "EncryptedVolumesNotSupported": fault.Invalid, "CustomerKeyHasBeenRevoked": fault.Denied,
+			"ServiceUnavailable": fault.UnknownOutcome,
 		},
 		"DetachVolume": {"IncorrectState": fault.InUse, "InvalidAttachment.NotFound": fault.NotFound, "InvalidVolume.NotFound": fault.NotFound},
 		"ModifyVolume": {
 			"InvalidParameter": fault.Invalid, "InvalidParameterDependency": fault.Invalid, "UnknownParameter": fault.Invalid,
 			"UnsupportedOperation": fault.Invalid, "ValidationError": fault.Invalid, "VolumeModificationSizeLimitExceeded": fault.Limit,
-			"MaxIOPSLimitExceeded": fault.Limit, "IncorrectModificationState": fault.Pending, "VolumeModificationRateExceeded": fault.Unavailable,
+			"MaxIOPSLimitExceeded": fault.Limit, "IncorrectModificationState": fault.FailedPrecondition, "VolumeModificationRateExceeded": fault.FailedPrecondition,
 		},
 		"CreateSnapshot": {
-			"SnapshotLimitExceeded": fault.Limit, "ConcurrentSnapshotLimitExceeded": fault.Unavailable,
+			"SnapshotLimitExceeded": fault.Limit, "ConcurrentSnapshotLimitExceeded": fault.Limit, "PendingSnapshotLimitExceeded": fault.Limit, "CustomerKeyHasBeenRevoked": fault.Denied,
 			"SnapshotCreationPerVolumeRateExceeded": fault.Unavailable, "InternalFailure": fault.UnknownOutcome,
 		},
+		"DeleteSnapshot":  {"SnapshotLocked": fault.InUse, "InvalidSnapshot.InUse": fault.InUse},
 		"DescribeVolumes": {"InternalError": fault.Unavailable, "UnauthorizedOperation": fault.Denied, "FilterLimitExceeded": fault.Internal},
 	} {
 		for code, want := range codes {
@@ -259,6 +262,8 @@ func call(ctx context.Context, client *ec2.Client, op, id, instance string) erro
 		err = client.ModifyVolume(ctx, id, ec2.Change{SizeGiB: 2})
 	case "CreateSnapshot":
 		_, err = client.CreateSnapshot(ctx, id, "", nil)
+	case "DeleteSnapshot":
+		err = client.DeleteSnapshot(ctx, "snap-00000000000000000")
 	case "DescribeVolumes":
 		_, _, err = client.Volume(ctx, id)
 	}

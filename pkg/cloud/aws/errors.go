@@ -113,11 +113,12 @@ func Classify(err error, call Call) error {
 	if f.Code != "" && errors.As(err, &api) {
 		f.Message, f.Err = strings.TrimSpace(api.ErrorMessage()), nil
 	}
-	if advice := call.Advice[f.Code]; advice != "" {
-		f.Message = strings.TrimSuffix(f.Message, ".") + "; " + advice
+	advice := call.Advice[f.Code]
+	if advice == "" && f.Kind == fault.Denied {
+		advice = remedy(f.Code, call.Op)
 	}
-	if f.Kind == fault.Denied {
-		f.Message = strings.TrimSuffix(f.Message, ".") + "; " + remedy(f.Code, call.Op)
+	if advice != "" {
+		f.Message = strings.TrimSuffix(f.Message, ".") + "; " + advice
 	}
 	return f
 }

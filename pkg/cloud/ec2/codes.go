@@ -18,31 +18,39 @@ var codes = map[string]fault.Kind{
 	"InvalidVolume.NotFound":             fault.NotFound,
 	"InvalidVolumeModification.NotFound": fault.NotFound,
 
-	"FilterLimitExceeded":         fault.Internal,
-	"InvalidID":                   fault.Invalid,
-	"InvalidInstanceID":           fault.Invalid,
-	"InvalidInstanceID.Malformed": fault.Invalid,
-	"InvalidKmsKey.InvalidState":  fault.Denied,
-	"InvalidNextToken":            fault.Invalid,
-	"InvalidSnapshotID.Malformed": fault.Invalid,
-	"InvalidVolume.ZoneMismatch":  fault.Invalid,
-	"InvalidVolumeID.Malformed":   fault.Invalid,
-	"InvalidZone.NotFound":        fault.Invalid,
-	"TagLimitExceeded":            fault.Invalid,
-	"UnknownVolumeType":           fault.Invalid,
+	"FilterLimitExceeded":          fault.Internal,
+	"InvalidID":                    fault.Invalid,
+	"InvalidInstanceID":            fault.Invalid,
+	"InvalidInstanceID.Malformed":  fault.Invalid,
+	"CustomerKeyHasBeenRevoked":    fault.Denied,
+	"InvalidKmsKey.InvalidState":   fault.Denied,
+	"EncryptedVolumesNotSupported": fault.Invalid,
+	"InvalidNextToken":             fault.Invalid,
+	"InvalidSnapshotID.Malformed":  fault.Invalid,
+	"InvalidVolume.ZoneMismatch":   fault.Invalid,
+	"InvalidVolumeID.Malformed":    fault.Invalid,
+	"InvalidZone.NotFound":         fault.Invalid,
+	"TagLimitExceeded":             fault.Invalid,
+	"TagPolicyViolation":           fault.Invalid,
+	"UnknownVolumeType":            fault.Invalid,
 
 	"DependencyViolation":    fault.InUse,
 	"IncorrectInstanceState": fault.InUse,
 	"IncorrectState":         fault.InUse,
 	"InvalidSnapshot.InUse":  fault.InUse,
+	"SnapshotLocked":         fault.InUse,
 	"VolumeInUse":            fault.InUse,
 
-	// A modification that still runs ends by itself, and a rate that is used up comes back.
-	"ConcurrentSnapshotLimitExceeded":         fault.Unavailable,
-	"ConcurrentTagAccess":                     fault.Unavailable,
-	"IncorrectModificationState":              fault.Pending,
-	"SnapshotCreationPerVolumeRateExceeded":   fault.Unavailable,
-	"VolumeModificationRateExceeded":          fault.Unavailable,
+	// Definite refusals: nothing was changed, and EC2 names the state or the time that has to pass.
+	"IncorrectModificationState":     fault.FailedPrecondition,
+	"VolumeModificationRateExceeded": fault.FailedPrecondition,
+
+	// A rate that is used up comes back by itself within seconds.
+	"ConcurrentTagAccess":                   fault.Unavailable,
+	"SnapshotCreationPerVolumeRateExceeded": fault.Unavailable,
+
+	"ConcurrentSnapshotLimitExceeded":         fault.Limit,
+	"PendingSnapshotLimitExceeded":            fault.Limit,
 	"InsufficientVolumeCapacity":              fault.Limit,
 	"AttachmentLimitExceeded":                 fault.Limit,
 	"MaxIOPSLimitExceeded":                    fault.Limit,
@@ -61,18 +69,24 @@ var codes = map[string]fault.Kind{
 	"Unavailable":        fault.UnknownOutcome,
 }
 
-// advice is what to do about a quota, and about a zone that has nothing left.
+// advice is what a user can do, where EC2's own text does not say it.
 var advice = func() map[string]string {
-	const quota = "delete what is not needed, or ask for a higher quota of EBS in Service Quotas"
-	const elsewhere = "allow another zone or another type"
-	out := map[string]string{
-		"InsufficientVolumeCapacity": elsewhere, "VolumeTypeNotAvailableInZone": elsewhere,
-		"TagLimitExceeded": "a resource has at most 50 tags: remove some from it",
+	const (
+		quota     = "delete what is not needed, or ask for a higher quota of EBS in Service Quotas"
+		elsewhere = "allow another zone or another type"
+		pending   = "wait until snapshots that are still pending are complete"
+		key       = "enable the KMS key of the volume, or name another one in kmsKeyId"
+	)
+	return map[string]string{
+		"ConcurrentSnapshotLimitExceeded": pending, "PendingSnapshotLimitExceeded": pending,
+		"CustomerKeyHasBeenRevoked": key, "InvalidKmsKey.InvalidState": key,
+		"EncryptedVolumesNotSupported": "use an instance type that supports encrypted EBS volumes",
+		"InsufficientVolumeCapacity":   elsewhere, "VolumeTypeNotAvailableInZone": elsewhere,
+		"MaxIOPSLimitExceeded": quota, "ResourceLimitExceeded": quota, "SnapshotLimitExceeded": quota, "VolumeLimitExceeded": quota,
+		"SnapshotLocked":     "unlock the snapshot, or delete it once its lock has expired (aws ec2 describe-locked-snapshots)",
+		"TagLimitExceeded":   "a resource has at most 50 tags: remove some from it",
+		"TagPolicyViolation": "set the tags that the organization's tag policy asks for (tagSpecification_N, --tags)",
 	}
-	for _, code := range []string{"MaxIOPSLimitExceeded", "ResourceLimitExceeded", "SnapshotLimitExceeded", "VolumeLimitExceeded"} {
-		out[code] = quota
-	}
-	return out
 }()
 
 func read(op, subject string) aws.Call {

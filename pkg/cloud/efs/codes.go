@@ -39,8 +39,9 @@ var codes = map[string]fault.Kind{
 	"SecurityGroupLimitExceeded":     fault.Limit,
 	"ThroughputLimitExceeded":        fault.Limit,
 
-	// Throughput may be lowered, and its mode changed, once in 24 hours: nothing was done, a later call may succeed.
-	"TooManyRequests":   fault.Unavailable,
+	// Throughput may be lowered, and its mode changed, once in 24 hours: nothing was done.
+	"TooManyRequests": fault.FailedPrecondition,
+
 	"DependencyTimeout": fault.Unavailable,
 
 	"InternalServerError": fault.UnknownOutcome,

@@ -1,0 +1,82 @@
+package ebs_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/diskbridge/diskbridge/pkg/emulator"
+	"github.com/diskbridge/diskbridge/pkg/fault"
+	"github.com/diskbridge/diskbridge/pkg/volume"
+)
+
+// TestChange_WhileAnotherModificationRuns: EC2 answers IncorrectModificationState. That is a definite refusal where the
+// running modification does something else: taken for "in progress" by Kubernetes' resizer, a size or a class that the
+// user takes back would be applied all the same.
+func TestChange_WhileAnotherModificationRuns(t *testing.T) {
+	t.Parallel()
+	expand := func(c *cloud, id string, gib int64) error {
+		ctx, cancel := context.WithTimeout(c.t.Context(), 700*time.Millisecond)
+		defer cancel()
+		_, err := c.backend().Expand(ctx, id, volume.Range{RequiredBytes: gib * volume.GiB})
+		return err
+	}
+	modify := func(c *cloud, id, iops string) error {
+		ctx, cancel := context.WithTimeout(c.t.Context(), 700*time.Millisecond)
+		defer cancel()
+		return c.backend().Modify(ctx, id, map[string]string{"iops": iops})
+	}
+	for name, row := range map[string]struct {
+		first, second func(c *cloud, id string) error
+		kind          fault.Kind
+		want          string
+	}{
+		"a growth beside a change of performance": {
+			func(c *cloud, id string) error { return modify(c, id, "4000") }, func(c *cloud, id string) error { return expand(c, id, 20) },
+			fault.FailedPrecondition, "still changing the volume to 10 GiB, type gp3, 4000 iops",
+		},
+		"a change of performance beside a growth": {
+			func(c *cloud, id string) error { return expand(c, id, 20) }, func(c *cloud, id string) error { return modify(c, id, "4000") },
+			fault.FailedPrecondition, "still changing the volume to 20 GiB, type gp3, 3000 iops",
+		},
+		"a larger growth": {
+			func(c *cloud, id string) error { return expand(c, id, 20) }, func(c *cloud, id string) error { return expand(c, id, 21) },
+			fault.FailedPrecondition, "still changing the volume to 20 GiB",
+		},
+		"other performance": {
+			func(c *cloud, id string) error { return modify(c, id, "4000") }, func(c *cloud, id string) error { return modify(c, id, "5000") },
+			fault.FailedPrecondition, "4000 iops",
+		},
+		"the same growth is waited for": {
+			func(c *cloud, id string) error { return expand(c, id, 20) }, func(c *cloud, id string) error { return expand(c, id, 20) },
+			fault.Pending, "modifying",
+		},
+		"a growth that the running one covers is waited for": {
+			func(c *cloud, id string) error { return expand(c, id, 20) }, func(c *cloud, id string) error { return expand(c, id, 15) },
+			fault.Pending, "modifying",
+		},
+		"one that cannot be read is not final": {
+			func(c *cloud, id string) error { return modify(c, id, "4000") },
+			func(c *cloud, id string) error {
+				c.fault(emulator.Fault{Operation: "DescribeVolumesModifications", Effect: "refuse", Code: "UnauthorizedOperation"})
+				return expand(c, id, 20)
+			},
+			fault.Pending, "does not show it yet",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCloud(t, emulator.Options{Profile: emulator.Reference}, 50*time.Millisecond)
+			id := mustCreateTen(t, c.backend()).Handle
+			c.speed(0) // EC2 makes no progress
+			if err := row.first(c, id); !fault.Is(err, fault.Pending) {
+				t.Fatalf("the first: %v (%v)", err, fault.KindOf(err))
+			}
+			err := row.second(c, id)
+			if !fault.Is(err, row.kind) || !strings.Contains(err.Error(), row.want) {
+				t.Errorf("%v (%v), want %v with %q", err, fault.KindOf(err), row.kind, row.want)
+			}
+		})
+	}
+}
