@@ -81,9 +81,13 @@ func (u UML) Run(ctx context.Context, initramfs, console string, memoryMiB int, 
 	for _, name := range slices.Sorted(maps.Keys(environment)) {
 		args = append(args, name+"="+environment[name])
 	}
+	library, err := preload(ctx, console)
+	if err != nil {
+		return errors.Join(err, writer.Close())
+	}
 	cmd := exec.CommandContext(ctx, u.Kernel, args...)
 	// Its memory is a file in TMPDIR, and what it notes down a folder in HOME.
-	cmd.Env = append(os.Environ(), "TMPDIR="+memoryFolder(memoryMiB), "HOME="+filepath.Dir(initramfs))
+	cmd.Env = slices.Concat(os.Environ(), library, []string{"TMPDIR=" + memoryFolder(memoryMiB), "HOME=" + filepath.Dir(initramfs)})
 	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = log, log, []*os.File{writer}
 	// Its processes are this machine's: they are ended as a group.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
