@@ -20,7 +20,7 @@ GO_FOUND   = $(shell GOTOOLCHAIN=local $(GO) version 2>/dev/null | sed -n 's/^go
                echo $$v; printf '1.26\n%s\n' $$v | sort -V -C && echo ok; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test cover sanity conformance test-nvme test-nfs soak lint fmt generate limits-table verify fuzz clean go-version
+.PHONY: help build demo test cover sanity conformance test-nvme test-kernels test-nfs soak lint fmt generate limits-table verify fuzz clean go-version
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,10 @@ conformance: go-version $(VERSITYGW) ## compare the emulator with moto, an emula
 test-nvme: go-version ## run the node half on real NVMe disks in a virtual machine
 	@.ci/install nvme
 	@$(GO) run -tags $(TAGS) ./tests/nvme
+
+test-kernels: go-version ## run the node half's disk tests on Linux 6.1 with all capabilities, in User Mode Linux
+	@.ci/install kernels
+	@$(GO) run -tags $(TAGS) ./tests/kernels
 
 test-nfs: go-version ## run the node half on real NFSv4.1 mounts, in User Mode Linux
 	@.ci/install nfs
