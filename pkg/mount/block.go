@@ -227,10 +227,8 @@ func (b *Block) Unstage(ctx context.Context, handle, stagingPath string) error {
 			if err != nil {
 				return err
 			}
-			for _, other := range mounts.of(n) {
-				if other.point != e.point {
-					return fault.New(fault.InUse, "unmount", e.point, "the volume is still published at %s; unpublish it there first", other.point)
-				}
+			if others := mounts.others(n, e.point); len(others) > 0 {
+				return fault.New(fault.InUse, "unmount", e.point, "the volume is still published at %s; unpublish it there first", others[0].point)
 			}
 			return b.unmount(ctx, t, e.point, 0)
 		})

@@ -185,7 +185,7 @@ func (n *NFS) locate(ctx context.Context, t *task, path string) (p spot, err err
 		}
 		if p.entry, p.mounted = mounts.at(p.point); p.mounted {
 			for _, e := range mounts {
-				if e.number == p.entry.number && e.point != p.point {
+				if e.number == p.entry.number && !mounts.among(e, []string{p.point}) {
 					p.shared, p.joined = true, p.joined || e.source != p.entry.source
 				}
 			}

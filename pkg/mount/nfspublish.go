@@ -75,7 +75,7 @@ func (n *NFS) onlyTarget(plan volume.NFSPlan, staging, target string) error {
 	}
 	at, _ := mounts.at(staging)
 	for _, e := range mounts {
-		if e.number == at.number && e.shows(plan.Directory) && e.point != staging && e.point != target {
+		if e.number == at.number && e.shows(plan.Directory) && !mounts.among(e, []string{staging, target}) {
 			return fault.New(fault.InUse, "publish", target, "the volume is published at %s already, and its access mode allows one path; unpublish it there first", e.point)
 		}
 	}

@@ -41,10 +41,8 @@ func Layers(point string) ([]Layer, error) {
 		return nil, err
 	}
 	var out []Layer
-	for _, e := range mounts {
-		if e.point == point {
-			out = append(out, Layer{ID: e.id, Device: e.number.String(), FSType: e.fsType, Source: e.source, ReadOnly: e.readOnly()})
-		}
+	for _, e := range mounts.stack(point) {
+		out = append(out, Layer{ID: e.id, Device: e.number.String(), FSType: e.fsType, Source: e.source, ReadOnly: e.readOnly()})
 	}
 	return out, nil
 }

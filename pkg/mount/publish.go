@@ -132,10 +132,8 @@ func onlyTarget(d device, staging, target string) error {
 		return err
 	}
 	others := rawTargets(mounts, d, target)
-	for _, e := range append(mounts.of(d.number), mounts.of(d.first)...) {
-		if e.point != staging && e.point != target {
-			others = append(others, e.point)
-		}
+	for _, e := range append(mounts.others(d.number, staging, target), mounts.others(d.first, staging, target)...) {
+		others = append(others, e.point)
 	}
 	if len(others) > 0 {
 		return fault.New(fault.InUse, "publish", target, "the volume is published at %s already, and its access mode allows one path; unpublish it there first", others[0])
@@ -200,15 +198,15 @@ func (b *Block) Unpublish(ctx context.Context, handle, targetPath string) error 
 	})
 }
 
-// rawTargets lists where the disk's node is bound, apart from one path.
-func rawTargets(mounts table, d device, except string) []string {
+// rawTargets lists where the disk's node is bound, apart from one target.
+func rawTargets(mounts table, d device, target string) []string {
 	var st unix.Stat_t
 	if unix.Lstat(d.node, &st) != nil {
 		return nil
 	}
 	var out []string
 	for _, e := range mounts {
-		if e.point == except || e.number != number(st.Dev) || path.Base(e.root) != d.name {
+		if e.number != number(st.Dev) || path.Base(e.root) != d.name || mounts.among(e, []string{target}) {
 			continue
 		}
 		if n, ok := deviceAt(e, true); ok && n == d.number {
