@@ -32,7 +32,7 @@ func (b *Backend) Create(ctx context.Context, req volume.CreateRequest) (volume.
 	}
 	switch {
 	case found:
-		if v, err = b.available(ctx, opCreate, v); errors.Is(err, errDeleted) && sourceGone == nil {
+		if v, err = b.usable(ctx, req.Name, v); errors.Is(err, errDeleted) && sourceGone == nil {
 			v, err = b.make(ctx, req.Name, o.spec)
 		}
 	case sourceGone != nil:
@@ -79,14 +79,18 @@ func (b *Backend) named(ctx context.Context, name string) (ec2.Volume, bool, err
 	}
 }
 
-// maxGenerations bounds how many dead tokens one call leaves behind.
-const maxGenerations = 8
+// maxGenerations bounds how many dead tokens one call leaves behind, and maxFailed how many volumes it begins that EC2 ends
+// in "error".
+const (
+	maxGenerations = 8
+	maxFailed      = 3
+)
 
 // make calls CreateVolume and waits until the volume can be used. A token whose
 // volume is gone is answered with that dead volume for as long as EC2 remembers it;
 // then the next token is used.
 func (b *Backend) make(ctx context.Context, name string, spec ec2.VolumeSpec) (ec2.Volume, error) {
-	first := b.tokens.generation(name)
+	first, failed := b.tokens.generation(name), 0
 	for generation := first; ; generation++ {
 		spec.Token = volume.Token(b.opts.Owner.Cluster, name, fmt.Sprint(generation))
 		asked := time.Now()
@@ -102,12 +106,18 @@ func (b *Backend) make(ctx context.Context, name string, spec ec2.VolumeSpec) (e
 			b.tokens.burn(name, generation)
 			continue
 		}
-		v, err := b.available(ctx, opCreate, made)
+		v, err := b.usable(ctx, name, made)
+		if errors.Is(err, errFailed) && errors.Is(err, errDeleted) {
+			failed++
+		}
 		deleted, vanished := errors.Is(err, errDeleted), errors.Is(err, errVanished)
 		if !deleted && !vanished {
 			return v, err
 		}
 		b.tokens.burn(name, generation)
+		if failed == maxFailed {
+			return v, fault.New(fault.Internal, opCreate, name, "EC2 ended %d new volumes in state %q; they were deleted. See the AWS Health Dashboard, or choose another zone or type", failed, ec2.StateError)
+		}
 		// Clocks may differ by a little, so a volume that vanished counts as an earlier
 		// call's only where it is clearly older than this call.
 		if vanished && asked.Sub(made.Created) < 5*time.Second || generation-first == maxGenerations {
@@ -139,7 +149,7 @@ func (b *Backend) afterRefusal(ctx context.Context, name string, refusal error) 
 	if err != nil || !found {
 		return v, fault.Wrap(opCreate, name, refusal)
 	}
-	return b.available(ctx, opCreate, v)
+	return b.usable(ctx, name, v)
 }
 
 // afterMismatch handles a token that came with other settings before. Either a
@@ -151,73 +161,12 @@ func (b *Backend) afterMismatch(ctx context.Context, name string, generation int
 	case err != nil:
 		return v, err
 	case found:
-		return b.available(ctx, opCreate, v)
+		return b.usable(ctx, name, v)
 	case b.tokens.mismatched(name, time.Now()) > b.api.AbsenceInterval():
 		b.tokens.burn(name, generation)
 	}
 	return v, fault.New(fault.UnknownOutcome, opCreate, name,
 		"an earlier request of this name had other settings and its volume is not to be seen; ask again")
-}
-
-var (
-	errVanished = errors.New("the volume was created and vanished")
-	errDeleted  = errors.New("the volume was deleted")
-)
-
-// available waits until a volume can be used.
-func (b *Backend) available(ctx context.Context, op string, v ec2.Volume) (ec2.Volume, error) {
-	if v.State == ec2.StateAvailable || v.State == ec2.StateInUse {
-		return v, nil
-	}
-	asked, last := time.Now(), v
-	err := b.waits.created.Poll(ctx, func(ctx context.Context) (bool, error) {
-		now, found, err := b.api.Volume(ctx, v.ID)
-		switch {
-		case fault.Is(err, fault.Unavailable):
-			return false, nil
-		case err != nil:
-			return false, err
-		case found:
-			last = now
-		case time.Since(asked) > b.api.AbsenceInterval():
-			absent, err := b.api.VolumeAbsent(ctx, v.ID)
-			if absent {
-				return false, vanished(op, v)
-			}
-			return false, err
-		}
-		switch last.State {
-		case ec2.StateError:
-			return false, fault.New(fault.Internal, op, v.ID, "EC2 says that the volume is in state %q; delete it and ask again", last.State)
-		case ec2.StateDeleting:
-			return false, deleted(op, v)
-		}
-		return last.State == ec2.StateAvailable || last.State == ec2.StateInUse, nil
-	})
-	if err != nil && ctx.Err() != nil {
-		return last, fault.New(fault.Pending, op, v.ID, "EC2 still says %q; ask again", last.State)
-	}
-	return last, fault.Wrap(op, v.ID, err)
-}
-
-// vanished explains a volume that EC2 accepted and does not have any more. Where it is
-// encrypted, EC2 takes it back if the KMS key cannot be used (no error is ever answered);
-// otherwise somebody has deleted it.
-func vanished(op string, v ec2.Volume) error {
-	if !v.Encrypted {
-		return deleted(op, v)
-	}
-	f := fault.New(fault.Denied, "CreateVolume", v.ID, "EC2 accepted the volume and then took it back; the usual reason is that"+
-		" KMS key %s cannot be used: enable it, and grant the driver's role"+
-		" kms:CreateGrant, kms:Decrypt, kms:DescribeKey, kms:GenerateDataKeyWithoutPlaintext and kms:ReEncrypt* on it", v.KMSKey)
-	f.Err = errVanished
-	return f
-}
-
-func deleted(op string, v ec2.Volume) error {
-	f := fault.New(fault.Pending, op, v.ID, "somebody deleted the volume meanwhile; ask again")
-	f.Err = errDeleted
-	return f
 }
 
 // unfit says why an existing volume is not what the request asks for, or "".

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/diskbridge/diskbridge/pkg/backend/ebs"
+	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
 	"github.com/diskbridge/diskbridge/pkg/emulator"
 	"github.com/diskbridge/diskbridge/pkg/emulator/faults"
 	"github.com/diskbridge/diskbridge/pkg/fault"
@@ -88,12 +89,86 @@ func TestVolume_Failed(t *testing.T) {
 			t.Errorf("%s is left in state %s", v.ID, v.State)
 		}
 	}
-	c.failsLater("CreateVolume")
-	for range 2 {
-		if _, err := c.backend().Create(t.Context(), request("pvc", 1)); !fault.Is(err, fault.Internal) || !strings.Contains(err.Error(), `in state "error"; delete it`) {
-			t.Errorf("a claim's: %v", err)
-		}
+}
+
+// TestCreate_AVolumeThatEndsInErrorIsReplaced: a claim's volume that EC2 ends in state "error" is found by its name again
+// and again, and nobody else deletes it.
+func TestCreate_AVolumeThatEndsInErrorIsReplaced(t *testing.T) {
+	t.Parallel()
+	failing := func(t *testing.T, rules ...emulator.Fault) (*cloud, func(b *ebs.Backend) (volume.Volume, error)) {
+		c := newCloud(t, emulator.Options{Profile: emulator.Reference}, 50*time.Millisecond)
+		c.speed(10)
+		c.fault(rules...)
+		return c, func(b *ebs.Backend) (volume.Volume, error) { return b.Create(t.Context(), request("pvc", 1)) }
 	}
+	always := emulator.Fault{Operation: "CreateVolume", Effect: faults.FailLater}
+	once := emulator.Fault{Operation: "CreateVolume", Nth: 1, Effect: faults.FailLater}
+	t.Run("in the same call", func(t *testing.T) {
+		t.Parallel()
+		c, create := failing(t, once)
+		v, err := create(c.backend())
+		if err != nil || len(c.ours()) != 1 || c.ours()[0] != v.Handle || c.volume(v.Handle).State != ec2.StateAvailable {
+			t.Errorf("%v, %v; in the cloud: %v", v.Handle, err, c.ours())
+		}
+	})
+	t.Run("a clone", func(t *testing.T) {
+		t.Parallel()
+		c, create := failing(t)
+		source, err := create(c.backend())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.fault(emulator.Fault{Operation: "CopyVolumes", Nth: 1, Effect: faults.FailLater})
+		req := request("clone", 1)
+		req.Source.Volume, req.Topology = source.Handle, volume.Requirement{}
+		v, err := c.backend().Create(t.Context(), req)
+		if err != nil || len(c.ours()) != 2 || c.volume(v.Handle).State != ec2.StateAvailable {
+			t.Errorf("%v, %v; in the cloud: %v", v.Handle, err, c.ours())
+		}
+	})
+	t.Run("found by another process", func(t *testing.T) {
+		t.Parallel()
+		c, create := failing(t, once, emulator.Fault{Operation: "DeleteVolume", Nth: 1, Effect: faults.Refuse, Code: "UnauthorizedOperation"})
+		if _, err := create(c.backend()); !fault.Is(err, fault.UnknownOutcome) || !strings.Contains(err.Error(), "could not be deleted") {
+			t.Errorf("a deletion that is refused: %v (%v); a final code would let the claim go and the volume stay", err, fault.KindOf(err))
+		}
+		v, err := create(c.backend())
+		if err != nil || len(c.ours()) != 1 || c.volume(v.Handle).State != ec2.StateAvailable {
+			t.Errorf("%v, %v; in the cloud: %v", v.Handle, err, c.ours())
+		}
+	})
+	t.Run("a few times in a call, and nothing is left", func(t *testing.T) {
+		t.Parallel()
+		c, create := failing(t, always)
+		b := c.backend()
+		for call := 1; call <= 2; call++ {
+			_, err := create(b)
+			if !fault.Is(err, fault.Internal) || !strings.Contains(err.Error(), "they were deleted") || len(c.ours()) != 0 || c.count("CreateVolume") != 3*call {
+				t.Errorf("call %d: %v (%v); %d volumes made, left %v", call, err, fault.KindOf(err), c.count("CreateVolume"), c.ours())
+			}
+		}
+		c.ClearFaults()
+		if v, err := create(b); err != nil || len(c.ours()) != 1 {
+			t.Errorf("afterwards: %v, %v", v.Handle, err)
+		}
+	})
+	t.Run("never one that was handed over or is another's", func(t *testing.T) {
+		t.Parallel()
+		for name, tags := range map[string]map[string]string{
+			"adopted":            {ebs.TagCluster: cluster, ebs.TagVolumeName: "pvc", ebs.TagAdopted: "external"},
+			"held by Kubernetes": {ebs.TagCluster: cluster, ebs.TagVolumeName: "pvc", ebs.TagHolder: "kubernetes:" + cluster + "/pv"},
+			"held by BOSH":       {ebs.TagCluster: cluster, ebs.TagVolumeName: "pvc", ebs.TagHolder: "bosh:d"},
+		} {
+			c, create := failing(t, once)
+			id := c.foreign(tags)
+			for c.volume(id).State == ec2.StateCreating {
+				<-time.After(20 * time.Millisecond)
+			}
+			if _, err := create(c.backend()); !fault.Is(err, fault.Internal) || c.count("DeleteVolume") != 0 {
+				t.Errorf("%s: %v, %d deletions", name, err, c.count("DeleteVolume"))
+			}
+		}
+	})
 }
 
 // TestSnapshot_Failed: a snapshot that ends in error is never taken for one that is ready.
