@@ -2,6 +2,7 @@ package s3
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 )
 
@@ -9,6 +10,7 @@ import (
 type Request struct {
 	Operation   string // AWS's name of it, empty for none
 	Bucket, Key string
+	Source      string // bucket that a copy reads from, empty where there is none
 }
 
 // Read finds out what a request means. Buckets are in the path, as with every endpoint that is an address.
@@ -16,6 +18,7 @@ type Request struct {
 func Read(r *http.Request) Request {
 	var q Request
 	q.Bucket, q.Key, _ = strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	q.Source = sourceBucket(r.Header.Get(copySource))
 	switch {
 	case q.Bucket == "" && r.Method == http.MethodGet:
 		q.Operation = "ListBuckets"
@@ -26,6 +29,20 @@ func Read(r *http.Request) Request {
 		q.Operation = objectOperation(r)
 	}
 	return q
+}
+
+// copySource is "bucket/key", with or without a slash before it, in percent-encoding.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
+const copySource = "X-Amz-Copy-Source"
+
+// sourceBucket is the bucket of a copy's source. What cannot be read is left to the server behind, which refuses it.
+func sourceBucket(source string) string {
+	path, err := url.PathUnescape(source)
+	if err != nil {
+		return ""
+	}
+	bucket, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	return bucket
 }
 
 // subresources are the parts of a bucket that have operations of their own: Get, Put and Delete before the name.
@@ -75,13 +92,15 @@ func objectOperation(r *http.Request) string {
 		return "CreateMultipartUpload"
 	case r.Method == http.MethodPost && has:
 		return "CompleteMultipartUpload"
+	case r.Method == http.MethodPut && has && r.Header.Get(copySource) != "":
+		return "UploadPartCopy"
 	case r.Method == http.MethodPut && has:
 		return "UploadPart"
 	case r.Method == http.MethodDelete && has:
 		return "AbortMultipartUpload"
 	case r.Method == http.MethodGet && has:
 		return "ListParts"
-	case r.Method == http.MethodPut && r.Header.Get("X-Amz-Copy-Source") != "":
+	case r.Method == http.MethodPut && r.Header.Get(copySource) != "":
 		return "CopyObject"
 	}
 	return map[string]string{

@@ -20,8 +20,6 @@ import (
 // maxConfiguration is the largest body of a bucket's configuration, in bytes.
 const maxConfiguration = 64 << 10
 
-const expectedOwner = "X-Amz-Expected-Bucket-Owner"
-
 // Serve answers a request that is known to be S3's.
 func (s *Service) Serve(w http.ResponseWriter, r *http.Request, scope wire.Scope, requestID string) {
 	if err := s.serve(w, r, scope); err != nil {
@@ -44,7 +42,7 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request, scope wire.Scope
 	ours := answered(q.Operation)
 	// The server behind checks what is signed with the lasting key and goes to it unchanged. It has accounts of its own, so
 	// that what says whose the bucket must be is judged here.
-	again := !s.Signatures.Lasting(scope) || r.Header.Get(expectedOwner) != ""
+	again := !s.Signatures.Lasting(scope) || namesOwner(r.Header)
 	if ours || again {
 		if _, err := s.Signatures.Check(r.Context(), r, nil, scope, time.Now()); err != nil {
 			return err
@@ -61,7 +59,9 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request, scope wire.Scope
 		if strings.HasPrefix(r.Header.Get("X-Amz-Content-Sha256"), "STREAMING-AWS4") {
 			return &wire.Error{Code: "NotImplemented", Message: "The emulator takes no body in signed chunks with temporary credentials or an expected owner.", Status: http.StatusNotImplemented}
 		}
-		r.Header.Del(expectedOwner)
+		for _, name := range ownerHeaders {
+			r.Header.Del(name)
+		}
 		r.Header.Del("Connection") // the proxy drops it
 		if err := s.Signatures.Resign(r.Context(), r, scope, time.Now()); err != nil {
 			return err
@@ -75,23 +75,6 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request, scope wire.Scope
 	}
 	s.proxy.ServeHTTP(w, r)
 	return nil
-}
-
-// permit finds the bucket of a request and whether it may be spoken of; nil where there is none.
-func (s *Service) permit(r *http.Request, q Request) (*store.Bucket, error) {
-	var b *store.Bucket
-	s.Store.Read(func() { b, _ = s.Store.Buckets.Get(q.Bucket) })
-	if b == nil {
-		return nil, nil
-	}
-	if q.Operation == "CreateBucket" && b.Owner != s.Account {
-		return nil, &wire.Error{Code: "BucketAlreadyExists", Status: http.StatusConflict,
-			Message: "The requested bucket name is not available. The bucket namespace is shared by all users of the system. Please select a different name and try again."}
-	}
-	if expected := r.Header.Get(expectedOwner); b.Owner != s.Account || expected != "" && expected != b.Owner {
-		return nil, &wire.Error{Code: "AccessDenied", Message: "Access Denied", Status: http.StatusForbidden}
-	}
-	return b, nil
 }
 
 // create makes a bucket. https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html
