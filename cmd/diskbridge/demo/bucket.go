@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -81,6 +82,8 @@ func (s *scene) shareBucket(ctx context.Context) error {
 		func() error { return s.read(ctx, two, "one", fromOne) },
 		func() error { return s.write(ctx, two, "two", fromTwo) },
 		func() error { return s.read(ctx, one, "two", fromTwo) },
+		func() error { return s.rename(ctx, one, "two", "renamed") },
+		func() error { return s.read(ctx, two, "renamed", fromTwo) },
 		func() error { return s.loseNode(ctx, one) },
 		func() error { return s.release(ctx, two) },
 		func() error { return s.retire(ctx, one) },
@@ -92,6 +95,19 @@ func (s *scene) shareBucket(ctx context.Context) error {
 	cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupLimit)
 	defer cancel()
 	return errors.Join(err, s.unmount(cleanup, two)) // the bucket itself is taken away by strike
+}
+
+// rename gives a file another name, which in a bucket is a copy.
+func (s *scene) rename(ctx context.Context, d *disk, from, to string) error {
+	return s.step(ctx, fmt.Sprintf("rename %q to %q", from, to), func(context.Context) (string, error) {
+		old, _ := d.place(from)
+		path, _ := d.place(to)
+		err := os.Rename(old, path)
+		if _, left := os.Lstat(old); err == nil && !errors.Is(left, fs.ErrNotExist) {
+			err = fmt.Errorf("the old name is still there (%w)", left)
+		}
+		return s.short(path), err
+	})
 }
 
 func (s *scene) emulatorHoldsNothing(ctx context.Context) error {
