@@ -40,6 +40,12 @@ Examples:
 
   # the next ModifyVolume is accepted, and the modification then fails
   curl -d '[{"operation":"ModifyVolume","nth":1,"effect":"fail-later"}]' http://127.0.0.1:4566/_emulator/faults
+
+  # a volume that no modification is allowed of; every other volume is spared
+  curl -d '[{"operation":"ModifyVolume","value":"vol-0123456789abcdef0","effect":"refuse","code":"VolumeLimitExceeded"}]' http://127.0.0.1:4566/_emulator/faults
+
+  # the next CreateVolume is carried out 30 s later, even if its caller has left by then
+  curl -d '[{"operation":"CreateVolume","nth":1,"effect":"late","delay_ms":30000}]' http://127.0.0.1:4566/_emulator/faults
 `
 
 func main() {

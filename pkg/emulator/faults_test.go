@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/diskbridge/diskbridge/pkg/emulator"
@@ -63,6 +64,28 @@ func TestFaults_nthOfItsOperation(t *testing.T) {
 	c.fault(emulator.Fault{Operation: "sts:GetCallerIdentity", Nth: 1, Effect: faults.Throttle})
 	_, err = c.sts.GetCallerIdentity(c.ctx, &sts.GetCallerIdentityInput{})
 	c.wantCode(err, "Throttling")
+}
+
+func TestFaults_ofOneValueOnly(t *testing.T) {
+	c := start(t, emulator.Options{})
+	spared, met := c.createVolume(), c.createVolume()
+	c.fault(emulator.Fault{Operation: "DeleteVolume", Value: met, Nth: 2, Effect: faults.Refuse, Code: "UnauthorizedOperation"})
+	c.fault(emulator.Fault{Operation: "efs:CreateFileSystem", Value: "this-one", Effect: faults.Refuse})
+	c.wantCode(c.deleteVolume("vol-0123456789abcdef0"), "InvalidVolume.NotFound") // not counted
+	if err := c.deleteVolume(spared); err != nil {
+		t.Errorf("a volume that the fault does not name: %v", err)
+	}
+	if _, err := c.ec2.DescribeVolumes(c.ctx, &ec2.DescribeVolumesInput{VolumeIds: []string{met}}); err != nil {
+		t.Errorf("an operation that the fault does not name: %v", err)
+	}
+	dry := true
+	_, err := c.ec2.DeleteVolume(c.ctx, &ec2.DeleteVolumeInput{VolumeId: &met, DryRun: &dry})
+	c.wantCode(err, "DryRunOperation")
+	c.wantCode(c.deleteVolume(met), "UnauthorizedOperation")
+	for token, code := range map[string]string{"this-one": "InternalServerError", "another": ""} {
+		_, err := c.fileSystem(token, nil)
+		c.wantCode(err, code)
+	}
 }
 
 func TestFaults_probabilityIsFixedBySeed(t *testing.T) {
@@ -169,6 +192,55 @@ func TestFaults_delay(t *testing.T) {
 	}
 }
 
+func TestFaults_lateIsDoneThoughTheCallerHasLeft(t *testing.T) {
+	c := start(t, emulator.Options{})
+	ctx, leave := context.WithCancel(c.ctx)
+	result := make(chan error, 1)
+	c.fault(emulator.Fault{Operation: "CreateVolume", Nth: 1, Effect: faults.Late, DelayMS: 3_600_000})
+	go func() {
+		_, err := c.ec2.CreateVolume(ctx, newVolume())
+		result <- err
+	}()
+	c.until("the call has met the fault", func() bool { return len(c.Faults()) == 0 })
+	leave()
+	if err := <-result; err == nil {
+		t.Error("the caller that left has an answer")
+	}
+	if n := len(c.State().Volumes); n != 0 {
+		t.Errorf("%d volumes before the hour is over", n)
+	}
+	if err := c.SetSpeed(1e6); err != nil { // the hour takes 4 ms
+		t.Fatal(err)
+	}
+	c.until("it is done without its caller", func() bool { return len(c.State().Volumes) == 1 })
+}
+
+func TestFaults_lateWithAPatientCaller(t *testing.T) {
+	c := start(t, emulator.Options{})
+	if err := c.SetSpeed(1); err != nil {
+		t.Fatal(err)
+	}
+	c.fault(emulator.Fault{Operation: "CreateVolume", Nth: 1, Effect: faults.Late, DelayMS: 10})
+	c.createVolume()
+}
+
+func TestFaults_closingEndsWhatIsLate(t *testing.T) {
+	c := start(t, emulator.Options{})
+	c.fault(emulator.Fault{Operation: "CreateVolume", Nth: 1, Effect: faults.Late, DelayMS: 3_600_000})
+	result := make(chan error, 1)
+	go func() {
+		_, err := c.ec2.CreateVolume(c.ctx, newVolume())
+		result <- err
+	}()
+	c.until("the call has met the fault", func() bool { return len(c.Faults()) == 0 })
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-result; err == nil {
+		t.Error("it was done though the emulator closed")
+	}
+}
+
 func TestAddFaults_refusesNonsense(t *testing.T) {
 	c := start(t, emulator.Options{})
 	for name, f := range map[string]emulator.Fault{
@@ -178,6 +250,8 @@ func TestAddFaults_refusesNonsense(t *testing.T) {
 		"probability of 2": {Operation: "X", Effect: faults.Refuse, Probability: 2},
 		"both":             {Operation: "X", Effect: faults.Refuse, Probability: .5, Nth: 1},
 		"delay of nothing": {Operation: "X", Effect: faults.Delay},
+		"value in S3":      {Operation: "s3:PutObject", Effect: faults.Refuse, Value: "key"},
+		"late by nothing":  {Operation: "X", Effect: faults.Late},
 	} {
 		if err := c.AddFaults(emulator.Fault{Operation: "Y", Effect: faults.Refuse}, f); err == nil {
 			t.Errorf("%s: accepted", name)

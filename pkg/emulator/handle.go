@@ -1,6 +1,7 @@
 package emulator
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -41,6 +42,11 @@ type call struct {
 	body      []byte
 	protocol  wire.Protocol
 	requestID string
+}
+
+// names says whether a parameter, in whatever form the service takes them, has the value.
+func (c call) names(value string) bool {
+	return c.params.Names(value) || c.resource == value || bytes.Contains(c.body, []byte(`"`+value+`"`))
 }
 
 // handle answers the control endpoints and the emulated services.
@@ -121,7 +127,7 @@ func (s *Server) answer(r *http.Request, c call, scope wire.Scope) (any, error) 
 			return nil, err
 		}
 	}
-	fired := s.faults.Fire(c.operation)
+	fired := s.faults.Fire(c.operation, c.names)
 	if err := s.before(r.Context(), c, fired); err != nil {
 		return nil, err
 	}
@@ -142,8 +148,12 @@ func (s *Server) answer(r *http.Request, c call, scope wire.Scope) (any, error) 
 // before applies the faults that come before the work.
 func (s *Server) before(ctx context.Context, c call, fired faults.Fired) error {
 	if f, ok := fired.Has(faults.Delay); ok {
-		until := s.options.Clock.Now().Add(time.Duration(f.DelayMS) * time.Millisecond)
-		if err := s.options.Clock.Wait(ctx, until, nil); err != nil {
+		if err := s.wait(ctx, f); err != nil {
+			return err
+		}
+	}
+	if f, ok := fired.Has(faults.Late); ok {
+		if err := s.wait(context.WithoutCancel(ctx), f); err != nil {
 			return err
 		}
 	}
@@ -159,6 +169,20 @@ func (s *Server) before(ctx context.Context, c call, fired faults.Fired) error {
 		return wire.Coded(orInternal(f.Code))
 	}
 	return nil
+}
+
+// wait waits as long as the fault says, in the emulator's time. When the emulator closes, the call comes to nothing.
+func (s *Server) wait(ctx context.Context, f faults.Rule) error {
+	until := s.options.Clock.Now().Add(time.Duration(f.DelayMS) * time.Millisecond)
+	if err := s.options.Clock.Wait(ctx, until, s.closing); err != nil {
+		return err
+	}
+	select {
+	case <-s.closing:
+		return errNoReply
+	default:
+		return nil
+	}
 }
 
 // after applies the faults that come after the work.

@@ -73,9 +73,10 @@ func (s *Server) handleS3(w http.ResponseWriter, r *http.Request, scope wire.Sco
 }
 
 func (s *Server) doS3(w *answerWriter, r *http.Request, c call, scope wire.Scope) error {
-	fired := s.faults.Fire(c.operation)
-	if _, hold := fired.Has(faults.HoldBefore); hold && r.ContentLength <= maxBody {
-		// Only once its body is read does a request notice that its caller went away.
+	fired := s.faults.Fire(c.operation, func(string) bool { return false })
+	_, late := fired.Has(faults.Late)
+	if _, hold := fired.Has(faults.HoldBefore); (hold || late) && r.ContentLength <= maxBody {
+		// Only once its body is read does a request notice that its caller went away; and then it can be done without the caller.
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			return err
@@ -88,7 +89,7 @@ func (s *Server) doS3(w *answerWriter, r *http.Request, c call, scope wire.Scope
 	_, drop := fired.Has(faults.DropReply)
 	_, fail := fired.Has(faults.FailAfter)
 	_, hold := fired.Has(faults.HoldAfter)
-	if !drop && !fail && !hold {
+	if !drop && !fail && !hold && !late {
 		s.s3.Serve(w, r, scope, c.requestID)
 		return nil
 	}

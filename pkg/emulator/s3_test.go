@@ -206,6 +206,29 @@ func TestS3_Faults(t *testing.T) {
 			}
 		})
 	}
+	t.Run("late", func(t *testing.T) {
+		if err := server.AddFaults(emulator.Fault{Operation: "s3:PutObject", Nth: 1, Effect: faults.Late, DelayMS: 3_600_000}); err != nil {
+			t.Fatal(err)
+		}
+		ctx, leave := context.WithCancel(t.Context())
+		answer := make(chan error, 1)
+		go func() { answer <- write(ctx, c, "one-bucket", "late") }()
+		for len(server.Faults()) > 0 {
+			<-time.After(10 * time.Millisecond)
+		}
+		leave()
+		if err := <-answer; err == nil || there("late") {
+			t.Errorf("the caller that left: %v, there %v", err, there("late"))
+		}
+		if err := server.Advance(t.Context(), time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		for end := time.Now().Add(30 * time.Second); !there("late"); <-time.After(10 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatal("it was never done")
+			}
+		}
+	})
 	t.Run("hold-after", func(t *testing.T) {
 		if err := server.AddFaults(emulator.Fault{Operation: "s3:PutObject", Nth: 1, Effect: faults.HoldAfter}); err != nil {
 			t.Fatal(err)

@@ -84,6 +84,7 @@ func (v TrueVolume) On(instance string) (TrueAttachment, bool) {
 // Fault is one of the emulator's faults; see aws-emulator --help.
 type Fault struct {
 	Operation   string  `json:"operation"`
+	Value       string  `json:"value,omitempty"` // that a parameter must have; empty: every call
 	Nth         int     `json:"nth,omitempty"`
 	Probability float64 `json:"probability,omitempty"`
 	Effect      string  `json:"effect"`

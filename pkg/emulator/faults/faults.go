@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -19,7 +20,8 @@ const (
 	FailAfter  Effect = "fail-after"  // do it, then answer the code
 	DropReply  Effect = "drop-reply"  // do it, then close the connection without an answer
 	Throttle   Effect = "throttle"    // answer RequestLimitExceeded, do nothing
-	Delay      Effect = "delay"       // wait before doing it
+	Delay      Effect = "delay"       // wait before doing it; a caller that leaves meanwhile ends it
+	Late       Effect = "late"        // wait, then do it even if the caller has left: it acts after its caller gave up
 	HoldBefore Effect = "hold-before" // wait for a release before doing it
 	HoldAfter  Effect = "hold-after"  // do it, then wait for a release before answering
 	FailLater  Effect = "fail-later"  // accept it; the modification then ends "failed", what is made in "error"
@@ -29,32 +31,36 @@ const (
 const Any = "*"
 
 // Rule is one fault. With an Nth it meets exactly the n-th call of its operation after it was set and is then used up;
-// with a Probability it meets that share of calls; with neither it meets every call.
+// with a Probability it meets that share of calls; with neither it meets every call. With a Value only calls count
+// that name it, so that faults of one volume leave others alone.
 type Rule struct {
 	Operation   string  `json:"operation"` // an EC2 action, "kms:DescribeKey", "sts:AssumeRole", or "*"
+	Value       string  `json:"value"`     // of any parameter, such as a volume's id or a tag's value; empty: every call. Not of S3
 	Nth         int     `json:"nth"`
 	Probability float64 `json:"probability"`
 	Effect      Effect  `json:"effect"`
 	Code        string  `json:"code"`     // of refuse and fail-after; InternalError if empty
-	DelayMS     int     `json:"delay_ms"` // of delay, milliseconds of the emulator's time
+	DelayMS     int     `json:"delay_ms"` // of delay and late, milliseconds of the emulator's time
 }
 
 func (r Rule) check() error {
-	known := []Effect{Refuse, FailAfter, DropReply, Throttle, Delay, HoldBefore, HoldAfter, FailLater}
+	known := []Effect{Refuse, FailAfter, DropReply, Throttle, Delay, Late, HoldBefore, HoldAfter, FailLater}
 	failLater := []string{"CreateVolume", "CopyVolumes", "ModifyVolume", "CreateSnapshot", "CreateSnapshots", "efs:CreateFileSystem", "efs:CreateMountTarget"}
 	switch {
 	case r.Operation == "":
 		return fmt.Errorf("fault: operation is empty; name one, or %q for all", Any)
 	case !slices.Contains(known, r.Effect):
 		return fmt.Errorf("fault on %s: effect %q is not one of %v", r.Operation, r.Effect, known)
+	case r.Value != "" && strings.HasPrefix(r.Operation, "s3:"):
+		return fmt.Errorf("fault on %s: parameters of S3 are not looked at; leave the value out", r.Operation)
 	case r.Nth < 0:
 		return fmt.Errorf("fault on %s: nth %d is negative", r.Operation, r.Nth)
 	case !(r.Probability >= 0 && r.Probability <= 1):
 		return fmt.Errorf("fault on %s: probability %v is not between 0 and 1", r.Operation, r.Probability)
 	case r.Nth > 0 && r.Probability > 0:
 		return fmt.Errorf("fault on %s: set nth or probability, not both", r.Operation)
-	case r.Effect == Delay && r.DelayMS <= 0:
-		return fmt.Errorf("fault on %s: delay needs a positive delay_ms", r.Operation)
+	case (r.Effect == Delay || r.Effect == Late) && r.DelayMS <= 0:
+		return fmt.Errorf("fault on %s: %s needs a positive delay_ms", r.Operation, r.Effect)
 	case r.Effect == FailLater && !slices.Contains(failLater, r.Operation):
 		return fmt.Errorf("fault on %s: only what %v begin can fail later", r.Operation, failLater)
 	}
@@ -134,13 +140,13 @@ func (s *Set) Live() []Rule {
 	return out
 }
 
-// Fire says which faults meet this call, in the order in which they were set.
-func (s *Set) Fire(operation string) Fired {
+// Fire says which faults meet this call, in the order in which they were set. names says whether the call has a value.
+func (s *Set) Fire(operation string, names func(value string) bool) Fired {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var fired Fired
 	s.rules = slices.DeleteFunc(s.rules, func(r *live) bool {
-		if r.Operation != operation && r.Operation != Any {
+		if r.Operation != operation && r.Operation != Any || r.Value != "" && !names(r.Value) {
 			return false
 		}
 		r.seen++

@@ -36,6 +36,16 @@ func (p *Params) String(name string) string { return p.values.Get(name) }
 // All are the values of a parameter that was sent several times.
 func (p *Params) All(name string) []string { return p.values[name] }
 
+// Names says whether any parameter has the value.
+func (p *Params) Names(value string) bool {
+	for _, values := range p.values {
+		if slices.Contains(values, value) {
+			return true
+		}
+	}
+	return false
+}
+
 // Required is the parameter, which must be sent.
 func (p *Params) Required(name string) string {
 	v := p.values.Get(name)
