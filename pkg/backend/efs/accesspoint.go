@@ -31,7 +31,8 @@ func (b *Backend) accessPoint(ctx context.Context, o *order) (volume.Volume, err
 			return volume.Volume{}, err
 		}
 	}
-	if a, err = b.availablePoint(ctx, a.ID); err != nil {
+	handle := volume.Handle{Kind: volume.EFS, Root: a.FileSystem, AccessPoint: a.ID}
+	if a, err = b.availablePoint(ctx, handle); err != nil {
 		return volume.Volume{}, err
 	}
 	if why := unfitPoint(a, o, b.opts.Owner.Cluster); why != "" {
@@ -42,7 +43,7 @@ func (b *Backend) accessPoint(ctx context.Context, o *order) (volume.Volume, err
 		return volume.Volume{}, given(err, o)
 	}
 	out := describe(f)
-	out.Handle = volume.Handle{Kind: volume.EFS, Root: a.FileSystem, AccessPoint: a.ID}.String()
+	out.Handle = handle.String()
 	out.Bytes, out.Context = bytesOf(a.Tags), o.context()
 	return out, nil
 }
@@ -88,9 +89,9 @@ func (b *Backend) makePoint(ctx context.Context, o *order, spec efs.AccessPoint)
 const maxPointPath = 100
 
 // availablePoint waits until an access point can be used.
-func (b *Backend) availablePoint(ctx context.Context, id string) (a efs.AccessPoint, err error) {
+func (b *Backend) availablePoint(ctx context.Context, h volume.Handle) (a efs.AccessPoint, err error) {
 	err = b.waits.system.Poll(ctx, func(ctx context.Context) (bool, error) {
-		now, err := b.point(ctx, opCreate, id)
+		now, err := b.point(ctx, opCreate, h)
 		switch {
 		case fault.Is(err, fault.Unavailable), fault.Is(err, fault.Pending) && ctx.Err() == nil:
 			return false, nil
@@ -99,12 +100,12 @@ func (b *Backend) availablePoint(ctx context.Context, id string) (a efs.AccessPo
 		}
 		a = now
 		if a.State == efs.StateDeleting || a.State == efs.StateDeleted {
-			return false, fault.New(fault.Pending, opCreate, id, "an access point of this name is being deleted; ask again when it is gone")
+			return false, fault.New(fault.Pending, opCreate, h.AccessPoint, "an access point of this name is being deleted; ask again when it is gone")
 		}
 		return a.State == efs.StateAvailable, nil
 	})
 	if err != nil && ctx.Err() != nil {
-		return a, fault.New(fault.Pending, opCreate, id, "EFS still says %q; ask again", a.State)
+		return a, fault.New(fault.Pending, opCreate, h.AccessPoint, "EFS still says %q; ask again", a.State)
 	}
 	return a, err
 }

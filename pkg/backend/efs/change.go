@@ -32,7 +32,7 @@ func (b *Backend) Expand(ctx context.Context, handle string, size volume.Range) 
 	id, tags := f.ID, f.Tags
 	switch {
 	case h.AccessPoint != "":
-		a, err := b.point(ctx, opExpand, h.AccessPoint)
+		a, err := b.point(ctx, opExpand, h)
 		if err != nil {
 			return 0, err
 		}

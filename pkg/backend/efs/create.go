@@ -150,12 +150,12 @@ func (b *Backend) adopt(ctx context.Context, o *order) (volume.Volume, error) {
 	}
 	id, tags := f.ID, f.Tags
 	if h.AccessPoint != "" {
-		a, err := b.point(ctx, op, h.AccessPoint)
+		a, err := b.point(ctx, op, h)
+		if fault.Is(err, fault.NotFound) {
+			err = fault.New(fault.Invalid, op, o.name, "parameter %s: %v", keyExisting, err)
+		}
 		if err != nil {
 			return volume.Volume{}, err
-		}
-		if a.FileSystem != f.ID {
-			return volume.Volume{}, fault.New(fault.Invalid, op, h.String(), "the access point is one of %s", a.FileSystem)
 		}
 		id, tags = a.ID, a.Tags
 	}

@@ -183,7 +183,7 @@ func (b *Backend) awaitGone(ctx context.Context, id string) error {
 
 // deletePoint deletes an access point; its directory stays.
 func (b *Backend) deletePoint(ctx context.Context, h volume.Handle) (kept string, err error) {
-	a, err := b.point(ctx, opDelete, h.AccessPoint)
+	a, err := b.point(ctx, opDelete, h)
 	if fault.Is(err, fault.NotFound) {
 		return "", nil
 	}

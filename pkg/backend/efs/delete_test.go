@@ -3,6 +3,7 @@ package efs_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -120,6 +121,52 @@ func TestDelete_RefusesWhatOthersUse(t *testing.T) {
 	theirs := c.foreign("theirs", map[string]string{backend.TagCluster: "another"})
 	_, err = b.Delete(t.Context(), theirs)
 	wantFault(t, "another cluster's", err, fault.InUse, "aws efs tag-resource --resource-id "+theirs)
+}
+
+// TestAccessPoint_OfAnotherFileSystemIsNoVolume: every operation that is given file system B with a point of A.
+func TestAccessPoint_OfAnotherFileSystemIsNoVolume(t *testing.T) {
+	t.Parallel()
+	c := instant(t)
+	b := c.backend()
+	ours := mustCreate(t, b, "pvc-1", nil)
+	a := mustCreate(t, b, "pvc-2", map[string]string{"provisioningMode": "accesspoint", "fileSystemId": ours.Handle})
+	point := strings.TrimPrefix(a.Handle, ours.Handle+"::")
+	other := mustCreate(t, b, "pvc-3", nil).Handle
+	wrong := other + "::" + point
+	option := shared
+	option.MountFlags = []string{"tls", "accesspoint=" + point}
+	for name, call := range map[string]func() error{
+		"get":     func() error { _, err := b.Get(t.Context(), wrong); return err },
+		"examine": func() error { _, err := b.Examine(t.Context(), wrong); return err },
+		"expand": func() error {
+			_, err := b.Expand(t.Context(), wrong, volume.Range{RequiredBytes: 9 * volume.GiB})
+			return err
+		},
+		"publish": func() error {
+			_, err := b.Publish(t.Context(), volume.PublishRequest{Handle: wrong, Node: c.node(0), Capability: shared})
+			return err
+		},
+		"publish by mount option": func() error {
+			_, err := b.Publish(t.Context(), volume.PublishRequest{Handle: other, Node: c.node(0), Capability: option})
+			return err
+		},
+	} {
+		wantFault(t, name, call(), fault.NotFound, "is one of file system "+ours.Handle)
+	}
+	_, err := b.Create(t.Context(), request("pvc-4", map[string]string{"existingResourceId": wrong}))
+	wantFault(t, "adopt", err, fault.Invalid, "is one of file system "+ours.Handle)
+	if kept, err := b.Delete(t.Context(), wrong); err != nil || kept != "" {
+		t.Errorf("Delete = %q, %v: there is nothing to delete", kept, err)
+	}
+	if c.count("efs:DeleteAccessPoint") != 0 || c.count("efs:TagResource") != 0 || len(c.targets(other)) != 0 {
+		t.Error("something was written")
+	}
+	if got, err := b.Get(t.Context(), a.Handle); err != nil || got.Bytes != volume.GiB {
+		t.Errorf("the true volume: %+v, %v", got, err)
+	}
+	if _, err := b.Publish(t.Context(), volume.PublishRequest{Handle: ours.Handle, Node: c.node(0), Capability: option}); err != nil {
+		t.Errorf("the mount option beside its own file system: %v", err)
+	}
 }
 
 func TestDirectory_FollowsFromTheRequest(t *testing.T) {

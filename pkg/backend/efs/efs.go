@@ -85,13 +85,19 @@ func (b *Backend) Probe(ctx context.Context) error {
 
 // Supports accepts every access mode, as a mounted file system.
 func (b *Backend) Supports(c volume.Capability) error {
-	_, err := volume.NewNFSPlan(volume.PlanRequest{
+	_, err := planned(c)
+	return err
+}
+
+// planned is what a node would do with a file system.
+func planned(c volume.Capability) (volume.NFSPlan, error) {
+	p, err := volume.NewNFSPlan(volume.PlanRequest{
 		Handle: "fs-00000000", Capability: c, Publish: map[string]string{volume.PublishAddress: "127.0.0.1"},
 	})
 	if err != nil {
-		return fault.New(fault.Invalid, "check capability", "", "%v", err)
+		return p, fault.New(fault.Invalid, "check capability", "", "%v", err)
 	}
-	return nil
+	return p, nil
 }
 
 // Get describes one volume.
@@ -109,7 +115,7 @@ func (b *Backend) Get(ctx context.Context, handle string) (volume.Volume, error)
 	out.Handle = h.String()
 	switch {
 	case h.AccessPoint != "":
-		a, err := b.point(ctx, op, h.AccessPoint)
+		a, err := b.point(ctx, op, h)
 		if err != nil {
 			return volume.Volume{}, err
 		}
@@ -162,9 +168,13 @@ func (b *Backend) system(ctx context.Context, op, id string) (efs.FileSystem, er
 	return mustExist(ctx, op, "file system", id, b.api.FileSystem, b.api.FileSystemAbsent)
 }
 
-// point reads an access point that must exist; fault.NotFound only with proof.
-func (b *Backend) point(ctx context.Context, op, id string) (efs.AccessPoint, error) {
-	return mustExist(ctx, op, "access point", id, b.api.AccessPoint, b.api.AccessPointAbsent)
+// point reads the access point of a handle, which must exist in the handle's file system; fault.NotFound only with proof.
+func (b *Backend) point(ctx context.Context, op string, h volume.Handle) (efs.AccessPoint, error) {
+	a, err := mustExist(ctx, op, "access point", h.AccessPoint, b.api.AccessPoint, b.api.AccessPointAbsent)
+	if err == nil && a.FileSystem != h.Root {
+		return efs.AccessPoint{}, fault.New(fault.NotFound, op, h.String(), "there is no such volume: access point %s is one of file system %s", a.ID, a.FileSystem)
+	}
+	return a, err
 }
 
 // mustExist reads a resource and proves its absence where AWS does not show it.

@@ -40,7 +40,7 @@ func (b *Backend) Examine(ctx context.Context, handle string) ([]volume.Ailment,
 	if h.AccessPoint == "" {
 		return out, nil
 	}
-	a, err := b.point(ctx, op, h.AccessPoint)
+	a, err := b.point(ctx, op, h)
 	if err == nil && a.State == efs.StateError {
 		out = append(out, volume.Ailment{Inaccessible: true, Reason: "AccessPointError", Message: fmt.Sprintf("EFS says that access point %s is in state %q", a.ID, a.State)})
 	}

@@ -17,12 +17,16 @@ var instanceID = regexp.MustCompile(`^i-[0-9a-f]{8}([0-9a-f]{9})?$`)
 // Publish makes sure that a node's zone has a mount target, and answers with its
 // address. Nothing is written where it exists.
 func (b *Backend) Publish(ctx context.Context, req volume.PublishRequest) (map[string]string, error) {
-	if err := b.Supports(req.Capability); err != nil {
+	plan, err := planned(req.Capability)
+	if err != nil {
 		return nil, err
 	}
 	h, err := parse(opPublish, req.Handle)
 	if err != nil {
 		return nil, err
+	}
+	if h.AccessPoint == "" { // a mount option can name one
+		h.AccessPoint = plan.AccessPoint
 	}
 	f, node, err := b.both(ctx, h, req.Node)
 	if err != nil {
@@ -73,7 +77,7 @@ func (b *Backend) both(ctx context.Context, h volume.Handle, node string) (efs.F
 func (b *Backend) usable(ctx context.Context, h volume.Handle) (efs.FileSystem, error) {
 	f, err := b.system(ctx, opPublish, h.Root)
 	if err == nil && h.AccessPoint != "" {
-		_, err = b.point(ctx, opPublish, h.AccessPoint)
+		_, err = b.point(ctx, opPublish, h)
 	}
 	if err != nil || f.State == efs.StateAvailable || f.State == efs.StateUpdating {
 		return f, err
