@@ -115,6 +115,9 @@ func NewNFSPlan(r PlanRequest) (NFSPlan, error) {
 	if InReserved(p.Directory) {
 		return NFSPlan{}, fmt.Errorf("handle %q: %s is where diskbridge keeps its markers; no volume lies there", r.Handle, Reserved)
 	}
+	if r.Context, err = ReadContext(EFS, r.Context); err != nil {
+		return NFSPlan{}, err
+	}
 	if p.Address, err = address(h.Root, r); err != nil {
 		return NFSPlan{}, err
 	}

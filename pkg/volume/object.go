@@ -2,7 +2,6 @@ package volume
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,9 +41,6 @@ func (p ObjectPlan) handle() string { return p.Handle }
 
 var _ Plan = ObjectPlan{}
 
-// objectContext are the keys that a user may write.
-var objectContext = []string{ContextRegion, ContextFileUID, ContextFileGID, ContextUmask, ContextCacheMiB, ContextCredentials}
-
 // NewObjectPlan makes the plan for an S3 handle. The error names the field that is wrong.
 func NewObjectPlan(r PlanRequest) (ObjectPlan, error) {
 	h, err := ParseHandle(r.Handle)
@@ -60,6 +56,9 @@ func NewObjectPlan(r PlanRequest) (ObjectPlan, error) {
 	if InObjectMarkers(h.Path) {
 		return ObjectPlan{}, fmt.Errorf("handle %q: %s is where diskbridge keeps its markers; no volume lies there", r.Handle, ObjectMarkers)
 	}
+	if r.Context, err = ReadContext(S3, r.Context); err != nil {
+		return ObjectPlan{}, err
+	}
 	options, err := ParseMountOptions(S3FS, r.Capability.MountFlags)
 	if err != nil {
 		return ObjectPlan{}, err
@@ -73,8 +72,8 @@ func NewObjectPlan(r PlanRequest) (ObjectPlan, error) {
 	if p.Region != "" && !objectRegion.MatchString(p.Region) {
 		return ObjectPlan{}, fmt.Errorf("volume context %s: %.40q is not a region such as us-east-1", ContextRegion, p.Region)
 	}
-	if err := checkObjectContext(r.Context); err != nil {
-		return ObjectPlan{}, err
+	if c := r.Context[ContextCredentials]; c != "" && c != "secret" && c != "driver" {
+		return ObjectPlan{}, fmt.Errorf("volume context %s: %.40q is neither driver nor secret", ContextCredentials, c)
 	}
 	return p, p.own(r, options)
 }
@@ -86,23 +85,6 @@ func checkObjectUse(c Capability) error {
 		return fmt.Errorf("an S3 bucket is no raw block device; use volumeMode: Filesystem")
 	case c.FSType != "" && !slices.Contains([]string{S3FS, "fuse", "fuse.s3fs"}, c.FSType):
 		return fmt.Errorf("file system %q does not fit S3, which is always mounted by s3fs; leave it out", c.FSType)
-	}
-	return nil
-}
-
-// checkObjectContext refuses keys that nobody reads: a typing error in "uid" must not go unseen.
-func checkObjectContext(context map[string]string) error {
-	for _, key := range slices.Sorted(maps.Keys(context)) {
-		if slices.Contains(objectContext, key) || strings.Contains(key, "kubernetes.io/") || strings.Contains(key, "k8s.io/") || strings.HasPrefix(key, "diskbridge.io/") {
-			continue
-		}
-		if near := Nearest(key, objectContext); near != "" {
-			return fmt.Errorf("volume context %.60q is unknown; did you mean %q?", key, near)
-		}
-		return fmt.Errorf("volume context %.60q is unknown; known are %s", key, strings.Join(objectContext, ", "))
-	}
-	if c := context[ContextCredentials]; c != "" && c != "secret" && c != "driver" {
-		return fmt.Errorf("volume context %s: %.40q is neither driver nor secret", ContextCredentials, c)
 	}
 	return nil
 }

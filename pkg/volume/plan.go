@@ -50,6 +50,9 @@ func NewBlockPlan(handle string, context map[string]string, c Capability, defaul
 		ReadOnly:  c.Mode.ReadOnly(),
 		OneTarget: c.Mode == SingleNodeSingleWriter,
 	}
+	if context, err = ReadContext(EBS, context); err != nil {
+		return BlockPlan{}, err
+	}
 	if c.Block {
 		if _, err := FormatContext([]Capability{c}, context); err != nil {
 			return BlockPlan{}, fmt.Errorf("volume context: %w", err)

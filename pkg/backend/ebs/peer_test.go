@@ -223,6 +223,24 @@ func TestPublish_TellsTheNodeThatAVolumeHasASource(t *testing.T) {
 	}
 }
 
+// TestPublish_ReadsTheContextAsTheNodeDoes: a volume that its node would refuse is not attached.
+func TestPublish_ReadsTheContextAsTheNodeDoes(t *testing.T) {
+	t.Parallel()
+	c := instant(t)
+	b := c.backend()
+	id := mustCreate(t, b, "v").Handle
+	for _, key := range []string{"blockAttachUntilInitialised", "encryptInTransit"} {
+		_, err := b.Publish(t.Context(), volume.PublishRequest{Handle: id, Node: c.node(0), Capability: writer, Context: map[string]string{key: "true"}})
+		if !fault.Is(err, fault.Invalid) || c.count("AttachVolume") > 0 {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+	_, err := b.Publish(t.Context(), volume.PublishRequest{Handle: id, Node: c.node(0), Capability: writer, Context: map[string]string{"blockAttachUntilInitialized": "true"}})
+	if err != nil {
+		t.Errorf("in another case: %v", err)
+	}
+}
+
 func TestPublish_WaitsUntilTheVolumeIsFilled(t *testing.T) {
 	t.Parallel()
 	c := instant(t)

@@ -22,6 +22,10 @@ func (b *Backend) Publish(ctx context.Context, req volume.PublishRequest) (map[s
 	if err := b.Supports(req.Capability); err != nil {
 		return nil, err
 	}
+	var err error
+	if req.Context, err = volume.ReadContext(volume.EBS, req.Context); err != nil {
+		return nil, fault.New(fault.Invalid, opPublish, req.Handle, "%v", err)
+	}
 	asOf := time.Now()
 	v, inst, err := b.both(ctx, req.Handle, req.Node)
 	if err != nil {

@@ -1,6 +1,9 @@
 package efs
 
-import "github.com/diskbridge/diskbridge/pkg/backend"
+import (
+	"github.com/diskbridge/diskbridge/pkg/backend"
+	"github.com/diskbridge/diskbridge/pkg/volume"
+)
 
 // Keys of the declared parameters.
 const (
@@ -17,8 +20,8 @@ const (
 	keyToArchive   = "transitionToArchive"
 	keyToPrimary   = "transitionToPrimaryStorageClass"
 	keyBackup      = "backup"
-	keyGroups      = "securityGroupIds"
-	keySubnets     = "subnetIds"
+	keyGroups      = volume.ContextSecurityGroups
+	keySubnets     = volume.ContextSubnets
 	keyUID         = "uid"
 	keyGID         = "gid"
 	keyGIDStart    = "gidRangeStart"

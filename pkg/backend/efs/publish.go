@@ -28,6 +28,10 @@ func (b *Backend) Publish(ctx context.Context, req volume.PublishRequest) (map[s
 	if h.AccessPoint == "" { // a mount option can name one
 		h.AccessPoint = plan.AccessPoint
 	}
+	context, err := volume.ReadContext(volume.EFS, req.Context)
+	if err != nil {
+		return nil, fault.New(fault.Invalid, opPublish, req.Handle, "%v", err)
+	}
 	f, node, err := b.both(ctx, h, req.Node)
 	if err != nil {
 		return nil, err
@@ -38,7 +42,7 @@ func (b *Backend) Publish(ctx context.Context, req volume.PublishRequest) (map[s
 	}
 	for key, list := range map[string]*[]string{keySubnets: &w.subnets, keyGroups: &w.groups} {
 		prefix := map[string]string{keySubnets: "subnet-", keyGroups: "sg-"}[key]
-		if *list, err = ids(req.Context[key], prefix, key); err != nil {
+		if *list, err = ids(context[key], prefix, key); err != nil {
 			return nil, fault.New(fault.Invalid, opPublish, req.Handle, "volume context: %v", err)
 		}
 	}

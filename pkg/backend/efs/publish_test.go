@@ -160,3 +160,18 @@ func TestExamine(t *testing.T) {
 	_, err = b.Examine(t.Context(), "fs-00000000")
 	wantFault(t, "none", err, fault.NotFound, "does not exist")
 }
+
+// TestPublish_ReadsTheContextAsTheNodeDoes: a mistyped key must not choose another subnet in silence.
+func TestPublish_ReadsTheContextAsTheNodeDoes(t *testing.T) {
+	t.Parallel()
+	c := instant(t)
+	b := c.backend()
+	v := mustCreate(t, b, "pvc-1", nil)
+	for key, want := range map[string]string{"subnetId": `did you mean "subnetIds"`, "SubnetIDs": `parameter subnetIds: "none"`, "encryptInTransti": `did you mean "encryptInTransit"`} {
+		_, err := b.Publish(t.Context(), volume.PublishRequest{Handle: v.Handle, Node: c.node(0), Capability: shared, Context: map[string]string{key: "none"}})
+		wantFault(t, key, err, fault.Invalid, want)
+	}
+	if n := len(c.targets(v.Handle)); n != 0 {
+		t.Errorf("%d mount targets were made", n)
+	}
+}
