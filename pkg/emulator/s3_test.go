@@ -10,6 +10,7 @@ import (
 	"time"
 
 	sdkaws "github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
@@ -245,6 +246,25 @@ func TestS3_Faults(t *testing.T) {
 			t.Errorf("after the release: %v", err)
 		}
 	})
+}
+
+// TestS3_RefusalsHaveTheirStatus injects errors of which S3's clients look at the status, too.
+func TestS3_RefusalsHaveTheirStatus(t *testing.T) {
+	server, c := buckets(t)
+	mustMakeBucket(t, c, "one-bucket")
+	for code, status := range map[string]int{
+		"SlowDown": 503, "InternalError": 500, "ServiceUnavailable": 503, "RequestTimeout": 400, "RequestTimeTooSkewed": 403, "AccessDenied": 403,
+		"NoSuchKey": 404, "OperationAborted": 409, "PreconditionFailed": 412, "InvalidRange": 416, "NotImplemented": 501, "EntityTooLarge": 400,
+	} {
+		if err := server.AddFaults(emulator.Fault{Operation: "s3:PutObject", Nth: 1, Effect: faults.Refuse, Code: code}); err != nil {
+			t.Fatal(err)
+		}
+		err := write(t.Context(), c, "one-bucket", "a")
+		var answer *awshttp.ResponseError
+		if !errors.As(err, &answer) || answer.HTTPStatusCode() != status || codeOf(err) != code {
+			t.Errorf("%s: %v, want %d", code, err, status)
+		}
+	}
 }
 
 func TestStart_S3ServerIsMissing(t *testing.T) {

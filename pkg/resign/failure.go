@@ -29,7 +29,7 @@ func denied(format string, args ...any) *failure {
 	return &failure{status: http.StatusForbidden, code: "AccessDenied", message: fmt.Sprintf(format, args...)}
 }
 
-// unavailable is a failure that a program shall try again: s3fs does so with 503, and with no other status of a proxy.
+// unavailable is a failure after which a program shall repeat its request: s3fs does so at 500 and 503, and at no other status.
 func unavailable(err error, format string, args ...any) *failure {
 	return &failure{status: http.StatusServiceUnavailable, code: "ServiceUnavailable", message: fmt.Sprintf(format, args...), err: err}
 }

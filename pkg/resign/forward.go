@@ -132,6 +132,9 @@ func (s *signer) RoundTrip(r *http.Request) (*http.Response, error) {
 		f = unavailable(nil, "the credentials ended while the request was on its way (%s)", answer.Status)
 	}
 	if f == nil {
+		f = s.target.transient(r, answer)
+	}
+	if f == nil {
 		return answer, nil
 	}
 	return nil, errors.Join(f, answer.Body.Close())

@@ -94,6 +94,16 @@ type request struct {
 
 func (q request) do(t *testing.T) (status int, body string) {
 	t.Helper()
+	status, body, err := q.try(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return status, body
+}
+
+// try is do for an answer that may break off.
+func (q request) try(t *testing.T) (status int, body string, err error) {
+	t.Helper()
 	if q.method == "" {
 		q.method = http.MethodGet
 	}
@@ -118,14 +128,11 @@ func (q request) do(t *testing.T) (status int, body string) {
 	}
 	answer, err := (&http.Transport{DisableKeepAlives: true, ExpectContinueTimeout: time.Minute}).RoundTrip(r)
 	if err != nil {
-		t.Fatal(err)
+		return 0, "", err
 	}
 	defer func() { _ = answer.Body.Close() }()
 	text, err := io.ReadAll(answer.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return answer.StatusCode, string(text)
+	return answer.StatusCode, string(text), err
 }
 
 func TestProxy_SignsAnew(t *testing.T) {

@@ -41,7 +41,25 @@ func Coded(code string) *Error {
 	case "VolumeLimitExceeded":
 		return Errorf(code, "You have exceeded your maximum gp3 storage limit in this region.")
 	}
-	return Errorf(code, "An error of kind %s was requested of the emulator.", code)
+	e := Errorf(code, "An error of kind %s was requested of the emulator.", code)
+	if status, ok := s3Statuses[code]; ok {
+		e.Status = status
+	}
+	return e
+}
+
+// s3Statuses are those of S3's codes that are not 400.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList
+var s3Statuses = map[string]int{
+	"AccessDenied": http.StatusForbidden, "AccountProblem": http.StatusForbidden, "AllAccessDisabled": http.StatusForbidden,
+	"InvalidAccessKeyId": http.StatusForbidden, "InvalidObjectState": http.StatusForbidden, "RequestTimeTooSkewed": http.StatusForbidden, "SignatureDoesNotMatch": http.StatusForbidden,
+	"NoSuchBucket": http.StatusNotFound, "NoSuchKey": http.StatusNotFound, "NoSuchUpload": http.StatusNotFound, "NoSuchVersion": http.StatusNotFound,
+	"MethodNotAllowed":    http.StatusMethodNotAllowed,
+	"BucketAlreadyExists": http.StatusConflict, "BucketAlreadyOwnedByYou": http.StatusConflict, "BucketNotEmpty": http.StatusConflict,
+	"ConditionalRequestConflict": http.StatusConflict, "OperationAborted": http.StatusConflict,
+	"MissingContentLength": http.StatusLengthRequired, "PreconditionFailed": http.StatusPreconditionFailed, "InvalidRange": http.StatusRequestedRangeNotSatisfiable,
+	"NotImplemented": http.StatusNotImplemented,
+	"SlowDown":       http.StatusServiceUnavailable, "Busy": http.StatusServiceUnavailable,
 }
 
 // AsError is what a caller sees of an error: an AWS error as it is, everything else as an internal one
