@@ -2,6 +2,7 @@ package ebs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -21,6 +22,7 @@ const siblingWindow = 60 * time.Millisecond
 type changes struct {
 	mu      sync.Mutex
 	pending map[string]*pendingChange
+	failed  map[string]ec2.Modification // the last one of a volume that this process saw fail
 }
 
 type pendingChange struct {
@@ -33,7 +35,23 @@ type pendingChange struct {
 	err      error
 }
 
-func newChanges() *changes { return &changes{pending: map[string]*pendingChange{}} }
+func newChanges() *changes {
+	return &changes{pending: map[string]*pendingChange{}, failed: map[string]ec2.Modification{}}
+}
+
+func (c *changes) noteFailed(m ec2.Modification) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	bound(c.failed)
+	c.failed[m.Volume] = m
+}
+
+func (c *changes) failedLast(id string) (ec2.Modification, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m, ok := c.failed[id]
+	return m, ok
+}
 
 // join adds a change to the pending one of the volume. owner says that the caller
 // must carry it out; ok is false where it contradicts what is pending, or comes too late.
@@ -129,34 +147,69 @@ func final(err error) bool {
 
 // carryOut calls ModifyVolume, or waits for the modification that does the same.
 func (b *Backend) carryOut(ctx context.Context, op string, v ec2.Volume, want ec2.Change) (ec2.Volume, error) {
-	_, err := untilKnown(ctx, op, func(ctx context.Context) error { return b.api.ModifyVolume(ctx, v.ID, want) }, b.aVolume(v.ID))
-	switch {
-	case fault.CodeOf(err) == "IncorrectModificationState": // one runs already, perhaps by a call whose answer was lost
-		if other := b.otherRuns(ctx, op, v.ID, want, err); other != nil {
-			return v, other
-		}
-	case err != nil && strings.Contains(err.Error(), "smaller than existing size"):
-		return b.grownByOther(ctx, op, v.ID, want)
-	case err != nil:
+	newest, found, err := b.newest(ctx, v.ID)
+	if err != nil {
 		return v, fault.Wrap(op, v.ID, err)
 	}
-	return b.awaitChange(ctx, op, v.ID, want)
+	known := recall(v.Tags[TagModifications], newest, found, time.Now())
+	if !(found && running(newest) && covers(newest.Target, want)) { // else an earlier call's answer was lost
+		if err := b.mayRequest(ctx, op, v, want, known); err != nil {
+			return v, err
+		}
+		done, err := b.request(ctx, op, v, want, known)
+		if done.ID != "" || err != nil {
+			return done, err
+		}
+	}
+	now, err := b.awaitChange(ctx, op, v.ID, want)
+	if failed := (failedModification{}); errors.As(err, &failed) {
+		b.changes.noteFailed(failed.Modification)
+		known = recall(known.tag(), failed.Modification, true, time.Now())
+		if until, last, held := known.heldUntil(want); held {
+			return v, heldOff(op, v.ID, last, until, failed.StatusMessage)
+		}
+	}
+	return now, err
 }
+
+// request calls ModifyVolume. The volume is not empty where it has the wanted shape already.
+func (b *Backend) request(ctx context.Context, op string, v ec2.Volume, want ec2.Change, known attempts) (ec2.Volume, error) {
+	_, err := untilKnown(ctx, op, func(ctx context.Context) error { return b.api.ModifyVolume(ctx, v.ID, want) }, b.aVolume(v.ID))
+	switch code := fault.CodeOf(err); {
+	case code == "IncorrectModificationState": // one runs already, perhaps by a call whose answer was lost
+		err = b.otherRuns(ctx, op, v.ID, want, err)
+	case code == "VolumeModificationRateExceeded" && len(known) > 0:
+		err = fault.Explain(err, "by what is known of the last 24 hours, the next change is possible after "+stamp(known.freeAt())+" at the latest")
+	case err != nil && strings.Contains(err.Error(), "smaller than existing size"):
+		return b.grownByOther(ctx, op, v.ID, want)
+	}
+	return ec2.Volume{}, fault.Wrap(op, v.ID, err)
+}
+
+// newest is the newest modification that EC2 shows, or that this process saw fail: EC2 may still show the time before.
+func (b *Backend) newest(ctx context.Context, id string) (ec2.Modification, bool, error) {
+	m, found, err := b.api.Modification(ctx, id)
+	if seen, ok := b.changes.failedLast(id); err == nil && ok && (!found || seen.Started.After(m.Started)) {
+		return seen, true, nil
+	}
+	return m, found, err
+}
+
+func running(m ec2.Modification) bool { return m.State == "modifying" || m.State == "optimizing" }
 
 // otherRuns is nil where the modification for which EC2 refused this one does what is wanted. Where it does something else,
 // the refusal is definite: a caller that took it for work in progress would not follow a user who takes the wish back.
 func (b *Backend) otherRuns(ctx context.Context, op, id string, want ec2.Change, refusal error) error {
 	m, found, err := b.api.Modification(ctx, id)
-	running := found && (m.State == "modifying" || m.State == "optimizing")
 	switch {
-	case err != nil || !running:
+	case err != nil || !found || !running(m):
 		return fault.New(fault.Pending, op, id, "EC2 still carries out another modification and does not show it yet; retry: %v", refusal)
 	case covers(m.Target, want):
 		return nil
 	}
 	f := fault.New(fault.FailedPrecondition, op, id,
 		"EC2 is still changing the volume to %s (%s since %s) and takes the next change when that is completed",
-		describeTarget(m.Target), m.State, m.Started.UTC().Format(time.RFC3339))
+		describeTarget(m.Target), m.State, stamp(m.Started))
 	f.Err = refusal
 	return f
 }
@@ -203,8 +256,10 @@ func (b *Backend) awaitChange(ctx context.Context, op, id string, want ec2.Chang
 			return false, err
 		}
 		last = m
-		if m.State == "failed" && covers(m.Target, want) && time.Since(asked) >= b.api.AbsenceInterval() {
-			return false, fault.New(fault.Internal, op, id, "EC2 could not modify the volume, which is as it was: %s", m.StatusMessage)
+		if m.State == modificationFailed && covers(m.Target, want) && time.Since(asked) >= b.api.AbsenceInterval() {
+			f := fault.New(fault.Internal, op, id, "EC2 could not modify the volume, which is as it was: %s", m.StatusMessage)
+			f.Err = failedModification{m}
+			return false, f
 		}
 		if !m.Effective() || !covers(m.Target, want) {
 			return false, nil

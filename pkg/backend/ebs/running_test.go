@@ -59,7 +59,7 @@ func TestChange_WhileAnotherModificationRuns(t *testing.T) {
 		"one that cannot be read is not final": {
 			func(c *cloud, id string) error { return modify(c, id, "4000") },
 			func(c *cloud, id string) error {
-				c.fault(emulator.Fault{Operation: "DescribeVolumesModifications", Effect: "refuse", Code: "UnauthorizedOperation"})
+				c.fault(emulator.Fault{Operation: "DescribeVolumesModifications", Nth: 2, Effect: "refuse", Code: "UnauthorizedOperation"})
 				return expand(c, id, 20)
 			},
 			fault.Pending, "does not show it yet",
