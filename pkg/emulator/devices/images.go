@@ -102,7 +102,8 @@ func (t *Tree) Remove(_ context.Context, id string) error {
 }
 
 // Copy implements [storage.Storage]. The target appears complete or not at all, and holds the source's bytes of one
-// moment: a source that is written meanwhile is copied again.
+// moment: a source that is written meanwhile is copied again. As a real snapshot it has what was written to the disk by
+// then, and not what a kernel has in memory for it: neither a file system's nor the block device's page cache.
 func (t *Tree) Copy(ctx context.Context, fromID, toID string, sizeBytes int64) error {
 	if err := checkIDs(fromID, toID); err != nil {
 		return err
@@ -113,7 +114,7 @@ func (t *Tree) Copy(ctx context.Context, fromID, toID string, sizeBytes int64) e
 	tmp := t.image(toID) + ".new"
 	defer func() { _ = os.Remove(tmp) }()
 	for range copyPasses {
-		before, err := t.settle(fromID)
+		before, err := os.Stat(t.image(fromID))
 		if err != nil {
 			return fmt.Errorf("copy %s to %s: %w", fromID, toID, err)
 		}
@@ -129,18 +130,6 @@ func (t *Tree) Copy(ctx context.Context, fromID, toID string, sizeBytes int64) e
 		}
 	}
 	return fmt.Errorf("copy %s to %s: the source was written during each of %d passes", fromID, toID, copyPasses)
-}
-
-// settle writes what a loop device of the volume has in memory and looks at the file.
-func (t *Tree) settle(id string) (os.FileInfo, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if n, held := t.loop(id); held {
-		if err := syncLoop(n); err != nil {
-			return nil, err
-		}
-	}
-	return os.Stat(t.image(id))
 }
 
 // copySparse copies the data extents of a file; holes stay holes.

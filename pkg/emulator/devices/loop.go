@@ -169,17 +169,6 @@ func loopBytes(n int) (int64, error) {
 	return dev.Seek(0, 2)
 }
 
-// syncLoop writes the device's page cache to its file. What a mounted file system has not written yet stays out, as
-// with a real snapshot.
-func syncLoop(n int) error {
-	dev, err := openLoop(n, os.O_RDONLY)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = dev.Close() }()
-	return dev.Sync()
-}
-
 func growLoop(n int) error {
 	dev, err := openLoop(n, os.O_RDWR)
 	if err != nil {

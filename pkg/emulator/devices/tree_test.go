@@ -213,7 +213,8 @@ func TestTree_CopyKeepsBytesAndHoles(t *testing.T) {
 	tree := open(t)
 	node := attached(t, tree, one, vol, 256*mib)
 	data := bytes.Repeat([]byte("disk"), mib/4)
-	writeAt(t, node, data, 100*mib) // in the page cache of the device only
+	must(t, writeAt(t, node, data, 100*mib).Sync())
+	writeAt(t, node, []byte("unsynced"), 0) // in the page cache of the device only
 	must(t, tree.Copy(t.Context(), vol, snap, 256*mib))
 	must(t, tree.Copy(t.Context(), snap, vol2, 512*mib))
 
@@ -230,6 +231,9 @@ func TestTree_CopyKeepsBytesAndHoles(t *testing.T) {
 	must(t, err)
 	if !bytes.Equal(got, data) {
 		t.Error("the copy has other bytes")
+	}
+	if readFile(t, tree.image(vol2))[:8] == "unsynced" {
+		t.Error("the copy has what was not written to the disk")
 	}
 	writeAt(t, node, []byte("later"), 0)
 	must(t, tree.Copy(t.Context(), vol, snap, 256*mib))
@@ -249,6 +253,11 @@ func TestTree_CopyOfAMountedFileSystemIsCrashConsistent(t *testing.T) {
 	must(t, tree.Copy(t.Context(), snap, vol2, 64*mib))
 	must(t, tree.Attach(t.Context(), one, vol2))
 	copied := t.TempDir()
+	must(t, unix.Mount(tree.instance(one).path("dev/nvme2n1"), copied, "ext4", unix.MS_RDONLY, "noload"))
+	if _, err := os.Stat(filepath.Join(copied, "synced")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("without its journal the copy has what only the journal has: %v", err)
+	}
+	must(t, unix.Unmount(copied, 0))
 	must(t, unix.Mount(tree.instance(one).path("dev/nvme2n1"), copied, "ext4", 0, ""))
 	t.Cleanup(func() { _ = unix.Unmount(copied, unix.MNT_DETACH) })
 	if got := readFile(t, filepath.Join(copied, "synced")); got != "safe" {
