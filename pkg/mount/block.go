@@ -80,7 +80,7 @@ func (b *Block) Stage(ctx context.Context, plan volume.BlockPlan, stagingPath st
 			if d, err = b.prepare(ctx, t, disk, plan); err != nil {
 				return err
 			}
-			if err := b.mount(ctx, t, d, plan, point); err != nil {
+			if err := b.mountPrepared(ctx, t, disk, d, plan, point); err != nil {
 				return err
 			}
 		}
@@ -195,11 +195,7 @@ func (b *Block) mount(ctx context.Context, t *task, d device, plan volume.BlockP
 	do := func() error { return mountFS(d.node, plan.FSType, mountOptions(plan), point) }
 	err := t.run(ctx, "mount", point, do)
 	if plan.FSType == volume.Btrfs && errors.Is(err, unix.EEXIST) { // a copy beside its source
-		if plan.ReadOnly {
-			return fault.New(fault.InUse, "mount", point,
-				"disk %s is a copy of a btrfs file system that is mounted on this node; this kernel mounts it only with an id of its own, which a read-only volume cannot get", d.node)
-		}
-		if err = b.separateBtrfs(ctx, t, d); err == nil {
+		if err = b.separateBtrfs(ctx, t, d, plan); err == nil {
 			err = t.run(ctx, "mount", point, do)
 		}
 	}
@@ -230,7 +226,10 @@ func (b *Block) Unstage(ctx context.Context, handle, stagingPath string) error {
 			if others := mounts.others(n, e.point); len(others) > 0 {
 				return fault.New(fault.InUse, "unmount", e.point, "the volume is still published at %s; unpublish it there first", others[0].point)
 			}
-			return b.unmount(ctx, t, e.point, 0)
+			if err = b.unmount(ctx, t, e.point, 0); err == nil && e.readOnly() {
+				b.release(ctx, t, n)
+			}
+			return err
 		})
 		return err
 	})

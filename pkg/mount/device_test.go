@@ -59,7 +59,8 @@ func TestSysfs_Find(t *testing.T) {
 
 // TestBlock_EachStepVerifies: between one step and the next the name may go to another disk.
 func TestBlock_EachStepVerifies(t *testing.T) {
-	point := ""
+	point, copied := "", fresh(volume.Btrfs)
+	copied.Source = "snap-0123456789abcdef0"
 	for name, step := range map[string]func(*Block, context.Context, *task, device) error{
 		"format": func(b *Block, ctx context.Context, k *task, d device) error {
 			return b.format(ctx, k, d, fresh(volume.Ext4))
@@ -68,7 +69,9 @@ func TestBlock_EachStepVerifies(t *testing.T) {
 		"partition": func(b *Block, ctx context.Context, k *task, d device) error {
 			return b.makePartition(ctx, k, d)
 		},
-		"a new id for a copy of btrfs": func(b *Block, ctx context.Context, k *task, d device) error { return b.separateBtrfs(ctx, k, d) },
+		"a new id for a copy of btrfs": func(b *Block, ctx context.Context, k *task, d device) error {
+			return b.separateBtrfs(ctx, k, d, copied)
+		},
 		"mount": func(b *Block, ctx context.Context, k *task, d device) error {
 			return b.mount(ctx, k, d, fresh(volume.Ext4), point)
 		},

@@ -16,8 +16,13 @@ import (
 // prepare makes sure that the disk, or its only partition where the plan's layout has one, carries the plan's file
 // system, undamaged, and returns which of the two. It formats only what the plan allows and what is proven empty.
 func (b *Block) prepare(ctx context.Context, t *task, disk device, plan volume.BlockPlan) (device, error) {
-	if !plan.ReadOnly {
+	if !plan.Clean { // mounting it may write
 		if err := b.exclusive(ctx, t, disk); err != nil { // its partitions count
+			return device{}, err
+		}
+	}
+	if !plan.ReadOnly { // readers that are gone may have left the flag
+		if err := t.run(ctx, "guard", disk.node, func() error { return guard(disk, false, "") }); err != nil {
 			return device{}, err
 		}
 	}
@@ -192,16 +197,4 @@ func (b *Block) repair(ctx context.Context, t *task, d device, args ...string) e
 	default:
 		return fault.Wrap("check file system", d.node, err)
 	}
-}
-
-// separateBtrfs gives a copy of a btrfs file system an id of its own, which kernels before 6.7 need to mount it beside
-// its source. The caller has proven that the disk is the plan's, that it is not mounted and that the plan may write.
-func (b *Block) separateBtrfs(ctx context.Context, t *task, d device) error {
-	if err := b.sysfs.verify(d); err != nil {
-		return err
-	}
-	if err := b.exclusive(ctx, t, d); err != nil {
-		return err
-	}
-	return fault.Wrap("separate the copy from its source", d.node, b.tools.write(ctx, t, "btrfstune", "-m", d.node))
 }

@@ -45,11 +45,10 @@ func mountOptions(plan volume.BlockPlan) []string {
 	if plan.FSType == volume.XFS {
 		options = append(options, "nouuid") // a copy may be mounted beside its source
 	}
-	if !plan.ReadOnly {
-		return options
+	if plan.ReadOnly {
+		options = append(options, "ro") // and never without its journal: what was written last would be missing
 	}
-	noReplay := map[string]string{volume.Ext4: "noload", volume.XFS: "norecovery", volume.Btrfs: "rescue=nologreplay"}
-	return append(options, "ro", noReplay[plan.FSType])
+	return options
 }
 
 // mountFS mounts the node on the directory.
@@ -129,6 +128,9 @@ func mountError(fs int, node string, err error) error {
 		e.Kind = fault.Invalid
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		e.Kind = fault.Denied
+	case errors.Is(err, unix.EROFS):
+		e.Kind = fault.InUse
+		e.Message = unreplayed + "; " + e.Message
 	case errors.Is(err, unix.EUCLEAN), errors.Is(err, unix.EIO), errors.Is(err, unix.EBADMSG):
 		e.Kind = fault.InUse
 		e.Message = "the file system is damaged or the disk fails; nothing was repaired. " + e.Message

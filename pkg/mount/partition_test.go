@@ -121,7 +121,7 @@ func TestBlock_StageMakesTheBoshLayout(t *testing.T) {
 			other := mounttest.NewNode(t)
 			copied := other.AttachCopy(serial2, d, size)
 			before, plan := copied.Sum(), second(found(fresh(fsType)))
-			plan.ReadOnly = true
+			plan.ReadOnly, plan.Clean = true, true
 			must(t, newBlock(other).Stage(ctx, plan, other.Mkdir("staging")))
 			wantFile(t, other.Path("staging")+"/file", "hello")
 			must(t, newBlock(other).Unstage(ctx, handle2, other.Path("staging")))

@@ -187,7 +187,7 @@ func (b *Block) Unpublish(ctx context.Context, handle, targetPath string) error 
 				err = b.unmount(ctx, t, e.point, 0)
 			}
 			if err == nil && raw {
-				b.releaseRaw(ctx, t, n)
+				b.release(ctx, t, n)
 			}
 			return err
 		})
@@ -216,59 +216,8 @@ func rawTargets(mounts table, d device, target string) []string {
 	return out
 }
 
-// guardRaw makes the disk itself read-only or writable before it is handed out. A read-only bind mount does not stop
-// writes to a device node, so the kernel's flag on the disk is the only protection; it holds for all users of the disk
-// on this node, and is therefore only changed while there are none.
+// guardRaw makes the disk itself read-only or writable before it is handed out: a read-only bind mount does not stop writes to
+// a device node, so the kernel's flag on the disk is the only protection.
 func (b *Block) guardRaw(ctx context.Context, t *task, d device, target string, readOnly bool) error {
-	return t.run(ctx, "guard", d.node, func() error {
-		f, err := d.open(os.O_RDONLY)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = f.Close() }()
-		is, err := unix.IoctlGetInt(int(f.Fd()), unix.BLKROGET)
-		if err != nil || (is != 0) == readOnly {
-			return err
-		}
-		mounts, err := readTable()
-		if err != nil {
-			return err
-		}
-		others := rawTargets(mounts, d, target)
-		if len(others) > 0 {
-			return fault.New(fault.InUse, "publish", target, "the disk is published at %s with read-only %t; a raw disk is either for readers or for writers on one node", others[0], !readOnly)
-		}
-		if readOnly {
-			return setReadOnly(d, 1)
-		}
-		return setReadOnly(d, 0)
-	})
-}
-
-// setReadOnly sets the kernel's flag while it holds the disk exclusively.
-func setReadOnly(d device, flag int) error {
-	f, err := d.open(os.O_RDONLY | unix.O_EXCL)
-	if errors.Is(err, unix.EBUSY) {
-		return fault.New(fault.InUse, "guard", d.node, "the disk is mounted or in use, so that it cannot change between read-only and writable")
-	}
-	if err != nil {
-		return err
-	}
-	defer func() { _ = f.Close() }()
-	return kernelError("guard", d.node, unix.IoctlSetPointerInt(int(f.Fd()), unix.BLKROSET, flag))
-}
-
-// releaseRaw makes the disk writable again after its last read-only target; Publish does so too, if this did not work.
-func (b *Block) releaseRaw(ctx context.Context, t *task, n devno) {
-	_ = t.run(ctx, "guard", n.String(), func() error {
-		d, err := b.sysfs.byNumber(n)
-		if err != nil {
-			return err
-		}
-		mounts, err := readTable()
-		if err != nil || len(rawTargets(mounts, d, "")) > 0 {
-			return err
-		}
-		return setReadOnly(d, 0)
-	})
+	return t.run(ctx, "guard", d.node, func() error { return guard(d, readOnly, target) })
 }

@@ -2,10 +2,7 @@ package mount
 
 import (
 	"errors"
-	"os"
 	"testing"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/diskbridge/diskbridge/pkg/fault"
 	"github.com/diskbridge/diskbridge/pkg/mount/mounttest"
@@ -91,38 +88,6 @@ func TestBlock_StageDoesNotFormatWithoutLeave(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestBlock_StageReadOnlyWritesNothing(t *testing.T) {
-	eachFS(t, func(t *testing.T, fsType string) {
-		n := mounttest.NewNode(t)
-		source := n.Attach(serial2, size)
-		b, ctx := newBlock(n), t.Context()
-		writer := second(fresh(fsType))
-		writer.MayFormat = true
-		must(t, b.Stage(ctx, writer, n.Mkdir("source")))
-		write(t, n.Path("source")+"/file", "hello")
-		mounttest.Run(t, "sync", "-f", n.Path("source"))
-		f, err := os.Create(n.Path("source") + "/synced")
-		must(t, err)
-		_, err = f.WriteString("in the log")
-		must(t, errors.Join(err, f.Sync(), f.Close()))
-		d := n.AttachCopy(serial, source, 2*size) // crash-consistent and larger: a journal to replay, room to grow
-		must(t, b.Unstage(ctx, handle2, n.Path("source")))
-		before := d.Sum()
-
-		plan, staging := fresh(fsType), n.Mkdir("staging")
-		plan.ReadOnly = true
-		must(t, b.Stage(ctx, plan, staging))
-		must(t, b.Stage(ctx, plan, staging))
-		if err := os.WriteFile(staging+"/new", nil, 0o600); !errors.Is(err, unix.EROFS) {
-			t.Errorf("writing to it gives %v", err)
-		}
-		must(t, b.Unstage(ctx, handle, staging))
-		if d.Sum() != before {
-			t.Error("a read-only mount changed the disk")
-		}
-	})
 }
 
 func TestBlock_StageOfADamagedFileSystem(t *testing.T) {

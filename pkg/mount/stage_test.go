@@ -33,7 +33,7 @@ func fresh(fsType string) volume.BlockPlan {
 }
 
 func second(p volume.BlockPlan) volume.BlockPlan {
-	p.Handle, p.Serial, p.MayFormat = handle2, serial2, false
+	p.Handle, p.Serial, p.MayFormat, p.Source = handle2, serial2, false, handle
 	return p
 }
 
@@ -209,33 +209,6 @@ func TestBlock_StageACopyBesideItsSource(t *testing.T) {
 		wantFile(t, n.Path("copy")+"/file", "copy")
 		must(t, b.Unstage(ctx, handle, n.Path("source")))
 	})
-}
-
-// Older kernels refuse a second btrfs with the same id; this is what then happens to the copy.
-func TestBlock_SeparateBtrfs(t *testing.T) {
-	n := mounttest.NewNode(t)
-	source := n.Attach(serial, size)
-	b, ctx := newBlock(n), t.Context()
-	must(t, b.Stage(ctx, fresh(volume.Btrfs), n.Mkdir("source")))
-	write(t, n.Path("source")+"/file", "source")
-	mounttest.Run(t, "sync", "-f", n.Path("source"))
-	copied := n.AttachCopy(serial2, source, size)
-	d, err := b.sysfs.find(serial2)
-	must(t, err)
-	must(t, b.work(ctx, "test", handle2, func(task *task) error { return b.separateBtrfs(ctx, task, d) }))
-	id := func(disk *mounttest.Disk) string {
-		return mounttest.Run(t, "blkid", "-p", "-o", "value", "-s", "UUID", disk.Node)
-	}
-	if id(copied) == id(source) {
-		t.Error("the copy has the source's id still")
-	}
-	must(t, b.Stage(ctx, second(fresh(volume.Btrfs)), n.Mkdir("copy")))
-	wantFile(t, n.Path("copy")+"/file", "source")
-
-	d, err = b.sysfs.find(serial)
-	must(t, err)
-	err = b.work(ctx, "test", handle, func(task *task) error { return b.separateBtrfs(ctx, task, d) })
-	wantKind(t, err, fault.InUse) // the source is mounted
 }
 
 func TestBlock_StageTellsForeignAndDeadMountsApart(t *testing.T) {

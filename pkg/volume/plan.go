@@ -18,7 +18,9 @@ type BlockPlan struct {
 	Options   MountOptions
 	Format    Format // how a new file system is made
 	MayFormat bool   // an empty device may get a file system
-	ReadOnly  bool   // nobody writes: no format, no journal replay, no grow
+	Source    string // snapshot or volume whose data it carries: only such a copy may get another file system id; may be empty
+	ReadOnly  bool   // users write nothing: no format, no check, no growth; mounting it replays its journal
+	Clean     bool   // with ReadOnly: no byte changes, so that only what has no journal to replay is mounted; several nodes read it
 	OneTarget bool   // published at one path at a time (SINGLE_NODE_SINGLE_WRITER)
 }
 
@@ -78,6 +80,8 @@ func (p BlockPlan) withFileSystem(context map[string]string, c Capability, defau
 		return BlockPlan{}, err
 	}
 	p.ReadOnly = p.ReadOnly || p.Options.Has("ro")
+	p.Clean = p.ReadOnly && (c.Mode.MultiNode() || p.Options.Has("noload") || p.Options.Has("norecovery"))
+	p.Source = context[ContextSource]
 	madeEmpty := mayFormat(context)
 	if p.Layout, err = layoutOf(context, madeEmpty); err != nil {
 		return BlockPlan{}, err

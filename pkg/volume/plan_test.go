@@ -30,7 +30,7 @@ func TestNewBlockPlan(t *testing.T) {
 		{"a hand-written volume is never formatted", nil, mountCapability(volume.SingleNodeWriter, "ext4"),
 			volume.BlockPlan{FSType: "ext4", Layout: volume.LayoutUnknown}},
 		{"a volume with a source is never formatted", map[string]string{volume.ContextMayFormat: "true", volume.ContextSource: "snap-1"},
-			mountCapability(volume.SingleNodeWriter, "ext4"), volume.BlockPlan{FSType: "ext4", Layout: volume.LayoutUnknown}},
+			mountCapability(volume.SingleNodeWriter, "ext4"), volume.BlockPlan{FSType: "ext4", Layout: volume.LayoutUnknown, Source: "snap-1"}},
 		{"our own word beats the provisioner's key", map[string]string{volume.ContextMayFormat: "false", volume.ContextProvisioner: "x"},
 			mountCapability(volume.SingleNodeWriter, "ext4"), volume.BlockPlan{FSType: "ext4", Layout: volume.LayoutUnknown}},
 		{"another driver's dynamic volume was made empty", map[string]string{volume.ContextProvisioner: "x"},
@@ -39,8 +39,12 @@ func TestNewBlockPlan(t *testing.T) {
 			volume.BlockPlan{FSType: "ext4", Layout: volume.LayoutRaw, ReadOnly: true}},
 		{"the mount option ro makes a reader", fresh, mountCapability(volume.SingleNodeWriter, "ext4", "ro"),
 			volume.BlockPlan{FSType: "ext4", Layout: volume.LayoutRaw, Options: volume.MountOptions{"ro"}, ReadOnly: true}},
-		{"a reader on many nodes is a reader", nil, mountCapability(volume.MultiNodeReaderOnly, "xfs"),
-			volume.BlockPlan{FSType: "xfs", Layout: volume.LayoutUnknown, ReadOnly: true}},
+		{"a reader on many nodes is a reader that replays nothing", nil, mountCapability(volume.MultiNodeReaderOnly, "xfs"),
+			volume.BlockPlan{FSType: "xfs", Layout: volume.LayoutUnknown, ReadOnly: true, Clean: true}},
+		{"norecovery forbids to replay anything", nil, mountCapability(volume.SingleNodeWriter, "xfs", "ro,norecovery"),
+			volume.BlockPlan{FSType: "xfs", Layout: volume.LayoutUnknown, Options: volume.MountOptions{"ro", "norecovery"}, ReadOnly: true, Clean: true}},
+		{"noload forbids to replay anything", nil, mountCapability(volume.SingleNodeReaderOnly, "ext4", "ro,noload"),
+			volume.BlockPlan{FSType: "ext4", Layout: volume.LayoutUnknown, Options: volume.MountOptions{"ro", "noload"}, ReadOnly: true, Clean: true}},
 		{"a fresh volume gets the layout that its claim asked for", map[string]string{volume.ContextMayFormat: "true", volume.ContextLayout: "bosh"},
 			mountCapability(volume.SingleNodeWriter, "ext4"), volume.BlockPlan{FSType: "ext4", Layout: volume.LayoutBosh, MayFormat: true}},
 		{"a blank disk becomes raw", map[string]string{volume.ContextMayFormat: "true", volume.ContextLayout: "blank"},
@@ -78,11 +82,12 @@ func TestNewPlan_WhatHasASourceIsNeverFormatted(t *testing.T) {
 	for name, tc := range map[string]struct {
 		context, publish string
 		want             bool
+		source           string
 	}{
-		"none":                      {"", "", true},
-		"of the context":            {"snap-00000001", "", false},
-		"that the controller found": {"", "snap-00000001", false},
-		"of both":                   {"snap-00000001", "snap-00000002", false},
+		"none":                      {"", "", true, ""},
+		"of the context":            {"snap-00000001", "", false, "snap-00000001"},
+		"that the controller found": {"", "snap-00000002", false, "snap-00000002"},
+		"of both":                   {"snap-00000001", "snap-00000002", false, "snap-00000001"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			plan, err := volume.NewPlan(volume.PlanRequest{
@@ -90,8 +95,8 @@ func TestNewPlan_WhatHasASourceIsNeverFormatted(t *testing.T) {
 				Context: map[string]string{volume.ContextMayFormat: "true", volume.ContextSource: tc.context},
 				Publish: map[string]string{volume.ContextSource: tc.publish},
 			})
-			if block, ok := plan.(volume.BlockPlan); err != nil || !ok || block.MayFormat != tc.want {
-				t.Errorf("%+v, %v; want MayFormat %t", plan, err, tc.want)
+			if block, ok := plan.(volume.BlockPlan); err != nil || !ok || block.MayFormat != tc.want || block.Source != tc.source {
+				t.Errorf("%+v, %v; want MayFormat %t and source %q", plan, err, tc.want, tc.source)
 			}
 		})
 	}

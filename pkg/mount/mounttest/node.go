@@ -89,10 +89,10 @@ func (n *Node) Attach(serial string, size int64) *Disk {
 	return n.AttachImage(serial, image)
 }
 
-// AttachCopy shows a copy of another disk, at least that many bytes large.
+// AttachCopy shows a copy of another disk, at least that many bytes large: of what the disk holds, as a snapshot does, and not
+// of what the kernel has in memory for it.
 func (n *Node) AttachCopy(serial string, of *Disk, size int64) *Disk {
 	n.t.Helper()
-	must(n.t, of.loop.Sync())
 	image := filepath.Join(n.root, serial+".img")
 	Run(n.t, "cp", "--sparse=always", of.Image, image)
 	st, err := os.Stat(image)
