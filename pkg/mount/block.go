@@ -214,8 +214,9 @@ func (b *Block) mount(ctx context.Context, t *task, d device, plan volume.BlockP
 	return nil
 }
 
-// Unstage takes the volume's mount away from stagingPath. What is not mounted is no error; a mount of another disk is
-// a Conflict, one that is still published or in use is InUse, and both stay.
+// Unstage takes the volume's mount away from stagingPath, and proves that the kernel has let go of the disk. What is not
+// mounted is no error; a mount of another disk is a Conflict, one that is still published or in use is InUse, and both stay.
+// InUse is also a disk that a mount in another mount namespace or a process holds; the error names them.
 func (b *Block) Unstage(ctx context.Context, handle, stagingPath string) error {
 	return b.work(ctx, "unstage", handle, func(t *task) error {
 		_, err := takeAway(ctx, t, stagingPath, func(mounts table, e entry) error {
@@ -231,7 +232,10 @@ func (b *Block) Unstage(ctx context.Context, handle, stagingPath string) error {
 			}
 			return err
 		})
-		return err
+		if err != nil {
+			return err
+		}
+		return b.released(ctx, t, handle)
 	})
 }
 

@@ -3,14 +3,10 @@ package mount
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/diskbridge/diskbridge/pkg/fault"
 )
@@ -115,24 +111,4 @@ func probeBlank(node string) (content, error) {
 		}
 	}
 	return content{}, nil
-}
-
-// exclusive proves that nobody on this host has the disk mounted or is changing it, in any mount namespace. It waits a
-// moment, since a mkfs that a killed node plugin began may still be at work. It opens without writing: udev reads the
-// partition table again, and takes partitions away meanwhile, whenever somebody closes a disk that he could have written.
-func (b *Block) exclusive(ctx context.Context, t *task, d device) error {
-	busy := func(err error) bool { return errors.Is(err, unix.EBUSY) }
-	err := poll(ctx, min(b.deviceWait, 10*time.Second), busy, func(ctx context.Context) error {
-		return t.run(ctx, "open", d.node, func() error {
-			f, err := d.open(os.O_RDONLY | unix.O_EXCL)
-			if err != nil {
-				return err
-			}
-			return f.Close()
-		})
-	})
-	if busy(err) {
-		return fault.New(fault.InUse, "open", d.node, "the disk is mounted in another mount namespace or in use by another process on this node; find it with lsblk and fuser")
-	}
-	return fault.Wrap("open", d.node, err)
 }

@@ -252,5 +252,8 @@ func TestBlock_RawDeviceThatAPodHolds(t *testing.T) {
 	_, err = pod.WriteAt([]byte("still mine"), 0)
 	must(t, errors.Join(err, pod.Sync()))
 	must(t, b.Unpublish(ctx, handle, n.Path("second")))
+	wantKind(t, b.Unstage(ctx, handle, n.Path("staging")), fault.InUse, "still published", n.Path("first"))
+	must(t, pod.Close())
+	must(t, b.Unpublish(ctx, handle, n.Path("first")))
 	must(t, b.Unstage(ctx, handle, n.Path("staging")))
 }

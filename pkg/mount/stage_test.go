@@ -162,7 +162,7 @@ func TestBlock_StageOfADiskInUse(t *testing.T) {
 		must(t, err)
 		defer func() { _ = f.Close() }()
 		before := d.Sum()
-		wantKind(t, b.Stage(t.Context(), fresh(volume.Ext4), n.Mkdir("staging")), fault.InUse, "in use by another process")
+		wantKind(t, b.Stage(t.Context(), fresh(volume.Ext4), n.Mkdir("staging")), fault.InUse, "(mount.test) has it open")
 		if d.Sum() != before {
 			t.Error("the disk's bytes changed")
 		}

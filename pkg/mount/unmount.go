@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -50,29 +51,61 @@ func (b *Block) unmount(ctx context.Context, t *task, point string, flags int) e
 	return err
 }
 
-// holders names processes that use files below the path, as a hint; a process of another container may not be visible.
-func holders(path string) string {
+// holders says what keeps a mount from going: other mounts below it, or processes that use its files; those of another
+// container may not be visible.
+func holders(point string) string {
+	var found []string
+	if mounts, err := readTable(); err == nil {
+		for _, e := range mounts.below(point) {
+			found = append(found, fmt.Sprintf("%s (%s) is mounted below it at %s: unmount it there first", e.source, e.fsType, e.point))
+		}
+	}
+	at := func(link string) bool {
+		target, err := os.Readlink(link)
+		return err == nil && within(target, point)
+	}
+	for _, p := range processesWith(at) {
+		found = append(found, "process "+p+" uses it")
+	}
+	if len(found) == 0 {
+		return "; no process of it is visible from here: look in other containers with fuser -m"
+	}
+	return ": " + strings.Join(found, "; ")
+}
+
+// below returns what is mounted below a point, on the mount that is seen there.
+func (t table) below(point string) []entry {
+	e, ok := t.at(point)
+	if !ok {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(t), func(f entry) bool { return f.parent != e.id || f.id == e.id || f.point == point })
+}
+
+const namedProcesses = 3 // an error names so many at most
+
+// processesWith names processes with a working directory or an open file, by its link in /proc, for which uses says yes.
+func processesWith(uses func(link string) bool) []string {
 	links, _ := filepath.Glob("/proc/[0-9]*/cwd") // the patterns are constant
 	files, _ := filepath.Glob("/proc/[0-9]*/fd/*")
 	var found []string
 	seen := map[string]bool{}
 	for _, link := range append(links, files...) {
-		target, err := os.Readlink(link)
 		pid := strings.Split(link, "/")[2]
-		if err != nil || seen[pid] || target != path && !strings.HasPrefix(target, path+"/") {
+		if seen[pid] || !uses(link) {
 			continue
 		}
 		seen[pid] = true
-		name, _ := os.ReadFile(filepath.Join("/proc", pid, "comm"))
-		found = append(found, fmt.Sprintf("%s (%s)", pid, strings.TrimSpace(string(name))))
-		if len(found) == 3 {
+		if found = append(found, processName(pid)); len(found) == namedProcesses {
 			break
 		}
 	}
-	if len(found) == 0 {
-		return "; no process of it is visible from here: look in other containers with fuser -m"
-	}
-	return " by process " + strings.Join(found, ", ")
+	return found
+}
+
+func processName(pid string) string {
+	name, _ := os.ReadFile(filepath.Join("/proc", pid, "comm"))
+	return fmt.Sprintf("%s (%s)", pid, strings.TrimSpace(string(name)))
 }
 
 // removeTarget removes the empty file or directory that Publish made.
