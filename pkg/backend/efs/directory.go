@@ -70,26 +70,24 @@ func (o *order) systems() ([]string, error) {
 	return list, nil
 }
 
-// placeholders of subPathPattern are the EFS CSI driver's.
-var placeholders = map[string]string{
-	"${.PVC.name}": "csi.storage.k8s.io/pvc/name", "${.PVC.namespace}": "csi.storage.k8s.io/pvc/namespace", "${.PV.name}": "csi.storage.k8s.io/pv/name",
-}
-
 // path is where a volume's directory lies: below basePath, under the name that
 // subPathPattern makes or the volume's own. A handle of more than most bytes gets its
 // last part hashed.
 func (o *order) path(fileSystem string, most int, cluster string) (string, error) {
 	name := o.name
-	if pattern := o.values[keySubPath]; pattern != "" {
-		var err error
-		if name, err = o.expand(pattern); err != nil {
+	base, err := o.values.ExpandPath(keyBasePath)
+	if err != nil {
+		return "", err
+	}
+	if o.values[keySubPath] != "" {
+		if name, err = o.values.ExpandPath(keySubPath); err != nil {
 			return "", err
 		}
 		if o.values.Bool(keyUnique) {
 			name += "-" + volume.Token("directory", cluster, o.name)[:8]
 		}
 	}
-	parts := slices.DeleteFunc(strings.Split(o.values[keyBasePath]+"/"+name, "/"), func(p string) bool { return p == "" })
+	parts := slices.DeleteFunc(strings.Split(base+"/"+name, "/"), func(p string) bool { return p == "" })
 	path := "/" + strings.Join(parts, "/")
 	if room := most - len(fileSystem) - 1; len(path) > room {
 		head := path[:strings.LastIndex(path, "/")+1]
@@ -105,22 +103,4 @@ func (o *order) path(fileSystem string, most int, cluster string) (string, error
 		return "", fmt.Errorf("parameters %s and %s lead into %s, where diskbridge keeps its markers; choose another directory", keyBasePath, keySubPath, volume.Reserved)
 	}
 	return path, nil
-}
-
-// expand fills the placeholders of a pattern.
-func (o *order) expand(pattern string) (string, error) {
-	for placeholder, key := range placeholders {
-		if !strings.Contains(pattern, placeholder) {
-			continue
-		}
-		value := o.values[key]
-		if value == "" {
-			return "", fmt.Errorf("parameter %s: %s is not known here; start the provisioner with --extra-create-metadata", keySubPath, placeholder)
-		}
-		pattern = strings.ReplaceAll(pattern, placeholder, value)
-	}
-	if strings.Contains(pattern, "${") {
-		return "", fmt.Errorf("parameter %s: %q has a placeholder that is none of %s", keySubPath, pattern, strings.Join(slices.Sorted(maps.Keys(placeholders)), ", "))
-	}
-	return pattern, nil
 }

@@ -94,7 +94,7 @@ func ownerParameters() backend.Parameters {
 		{Key: keyGIDStart, Type: backend.String, Help: "First of a range of groups; a volume's group follows from its name. Needs gidRangeEnd."},
 		{Key: keyGIDEnd, Type: backend.String, Help: "Last of the range of groups."},
 		{Key: keyPerms, Type: backend.String, Help: "Mode of it in octal, such as 0770. Without it 0777, or 0770 where a user or group is given."},
-		{Key: keyBasePath, Type: backend.String, Help: "Directory of the given file system below which directories are made; they and what leads to them are made by the node."},
+		{Key: keyBasePath, Type: backend.String, Help: "Directory of the given file system below which directories are made; it may have the placeholders of subPathPattern. They and what leads to them are made by the node."},
 		{Key: keySubPath, Type: backend.String, Help: "Name of the directory, of ${.PVC.name}, ${.PVC.namespace} and ${.PV.name} (needs --extra-create-metadata), with / between parts. Without it the volume's name."},
 		{Key: keyUnique, Type: backend.Bool, Default: "true", Help: "End the name that subPathPattern makes with letters that follow from the volume's name, so that no two volumes have one directory."},
 	}

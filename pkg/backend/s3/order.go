@@ -116,7 +116,11 @@ func (o *order) place(cluster string) error {
 	o.region = v[keyRegion]
 	switch {
 	case v[keyExisting] != "":
-		h, err := volume.ParseHandle(v[keyExisting])
+		existing, err := v.ExpandPath(keyExisting)
+		if err != nil {
+			return err
+		}
+		h, err := volume.ParseHandle(existing)
 		if err != nil || h.Kind != volume.S3 {
 			return fmt.Errorf("parameter %s: %.80q is not s3://bucket or s3://bucket/prefix/", keyExisting, v[keyExisting])
 		}
@@ -142,7 +146,11 @@ func (o *order) place(cluster string) error {
 // placePrefix puts the volume below a given bucket's base prefix.
 func (o *order) placePrefix(hash string) error {
 	bucket := strings.TrimPrefix(o.values[keyBucket], "s3://")
-	base := strings.Trim(o.values[keyBase], "/")
+	base, err := o.values.ExpandPath(keyBase)
+	if err != nil {
+		return err
+	}
+	base = strings.Trim(base, "/")
 	root, err := volume.ParseHandle("s3://" + bucket)
 	if err != nil || root.Path != "" || root.Profile != "" {
 		return fmt.Errorf("parameter %s: %.80q is not a legal bucket name", keyBucket, o.values[keyBucket])

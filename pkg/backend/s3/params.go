@@ -39,7 +39,7 @@ func Parameters() backend.Parameters {
 func placeParameters() backend.Parameters {
 	return backend.Parameters{
 		{Key: keyBucket, Type: backend.String, Help: "Bucket that exists, in which each volume is a prefix. Without it each volume is a bucket of its own."},
-		{Key: keyBase, Aliases: []string{"prefix"}, Type: backend.String, Help: "Prefix in the given bucket below which the volumes' prefixes lie."},
+		{Key: keyBase, Aliases: []string{"prefix"}, Type: backend.String, Help: "Prefix in the given bucket below which the volumes' prefixes lie. It may contain ${.PVC.name}, ${.PVC.namespace} and ${.PV.name}."},
 		{Key: keyNamePrefix, Aliases: []string{"namePrefix"}, Type: backend.String, Help: "Beginning of the names of new buckets; the volume's name and 16 digits that follow from it come after."},
 		{Key: keyProfile, Aliases: []string{"profile"}, Type: backend.String, Help: "Endpoint profile of the driver's --s3-profiles: which S3 server. Without it AWS, or the profile \"default\"."},
 		{Key: keyRegion, Type: backend.String, Help: "Region of the bucket; without it the driver's, or the profile's."},
