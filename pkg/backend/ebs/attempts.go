@@ -40,9 +40,9 @@ func attemptOf(m ec2.Modification) attempt {
 	return attempt{started: m.Started, target: m.Target, failed: m.State == modificationFailed}
 }
 
-// String is the attempt as the tag has it: unix seconds, type, GiB, iops, MiB/s.
+// String is the attempt as the tag has it: Unix milliseconds, type, GiB, iops, MiB/s.
 func (a attempt) String() string {
-	text := fmt.Sprintf("%d:%s/%d/%d/%d", a.started.Unix(), a.target.Type, a.target.SizeGiB, a.target.IOPS, a.target.Throughput)
+	text := fmt.Sprintf("%d:%s/%d/%d/%d", a.started.UnixMilli(), a.target.Type, a.target.SizeGiB, a.target.IOPS, a.target.Throughput)
 	if a.failed {
 		text += ":" + modificationFailed
 	}
@@ -68,7 +68,7 @@ func parseAttempt(text string) (a attempt, ok bool) {
 		numbers[i] = n
 	}
 	a = attempt{
-		started: time.Unix(numbers[0], 0),
+		started: time.UnixMilli(numbers[0]),
 		target:  ec2.Change{Type: shape[0], SizeGiB: numbers[1], IOPS: int32(numbers[2]), Throughput: int32(numbers[3])}, //nolint:gosec // bounded above
 		failed:  len(parts) == 3 && parts[2] == modificationFailed,
 	}
@@ -86,7 +86,7 @@ func recall(tag string, newest ec2.Modification, found bool, now time.Time) atte
 	}
 	for _, text := range strings.Fields(tag) {
 		a, ok := parseAttempt(text)
-		if ok && !slices.ContainsFunc(out, func(b attempt) bool { return a.started.Unix() == b.started.Unix() }) {
+		if ok && !slices.ContainsFunc(out, func(b attempt) bool { return a.started.UnixMilli() == b.started.UnixMilli() }) {
 			out = append(out, a)
 		}
 	}

@@ -59,7 +59,7 @@ func TestAttempts_TheTagFitsAndIsReadBack(t *testing.T) {
 		t.Errorf("%d bytes: %s; want %v", len(tag), tag, list)
 	}
 	// What EC2 shows of the newest is newer than what the tag says of it.
-	m := ec2.Modification{State: "failed", Target: large, Started: noon.Add(-time.Hour).Add(300 * time.Millisecond)}
+	m := ec2.Modification{State: "failed", Target: large, Started: noon.Add(-time.Hour)}
 	if list := recall(tried(large, 1)[0], m, true, noon); len(list) != 1 || !list[0].failed {
 		t.Errorf("%v", list)
 	}
