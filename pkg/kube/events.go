@@ -2,21 +2,16 @@ package kube
 
 import (
 	"context"
-	"fmt"
-	"slices"
 	"time"
 
 	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/klog/v2"
-
-	"github.com/diskbridge/diskbridge/pkg/fault"
 )
 
 const (
 	eventQueue = 64              // events that wait for their turn
 	eventRate  = 0.2             // events in a second, in the long run
 	eventBurst = 20              // events at once
-	pageSize   = 500             // PersistentVolumes read at once
 	eventLimit = 2 * time.Minute // for finding the PersistentVolume and writing
 )
 
@@ -98,40 +93,4 @@ type reference struct {
 
 type source struct {
 	Component string `json:"component"`
-}
-
-// persistentVolume is what of one is needed to find it.
-type persistentVolume struct {
-	object
-	Spec struct {
-		CSI *struct {
-			Driver       string `json:"driver"`
-			VolumeHandle string `json:"volumeHandle"`
-		} `json:"csi"`
-	} `json:"spec"`
-}
-
-// volumeOf looks for the PersistentVolume of a handle. The API server cannot search by handle, so all are read, page by page.
-func (c *Client) volumeOf(ctx context.Context, driver, handle string) (*persistentVolume, error) {
-	for next := ""; ; {
-		var page struct {
-			Metadata struct {
-				Continue string `json:"continue"`
-			} `json:"metadata"`
-			Items []persistentVolume `json:"items"`
-		}
-		list := c.core.Get().Resource("persistentvolumes").Param("limit", fmt.Sprint(pageSize)).Param("continue", next)
-		if err := read(ctx, list, &page); err != nil {
-			return nil, problem("list PersistentVolumes", "", err)
-		}
-		i := slices.IndexFunc(page.Items, func(pv persistentVolume) bool {
-			return pv.Spec.CSI != nil && pv.Spec.CSI.Driver == driver && pv.Spec.CSI.VolumeHandle == handle
-		})
-		if i >= 0 {
-			return &page.Items[i], nil
-		}
-		if next = page.Metadata.Continue; next == "" {
-			return nil, fault.New(fault.NotFound, "find PersistentVolume", handle, "no PersistentVolume has this volume")
-		}
-	}
 }

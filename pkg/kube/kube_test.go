@@ -270,6 +270,11 @@ func TestEvents_WarnOnTheVolume(t *testing.T) {
 		event.Type != corev1.EventTypeWarning || event.Reason != w.reason || event.Message != w.message || event.Source.Component != driver || event.FirstTimestamp.IsZero() {
 		t.Errorf("event = %+v", event)
 	}
+	s.Put("/api/v1/persistentvolumes/b-in-tree", `{"apiVersion":"v1","kind":"PersistentVolume","metadata":{"name":"b-in-tree"},"spec":{"awsElasticBlockStore":{"volumeID":"aws://us-east-1a/vol-0"}}}`)
+	handles, err := e.client.VolumeHandles(t.Context())
+	if err != nil || len(handles) != 2*pageSize+4 || !slices.Contains(handles, "vol-1002") || !slices.Contains(handles, "aws://us-east-1a/vol-0") {
+		t.Errorf("%d handles, %v", len(handles), err)
+	}
 	for handle, of := range map[string]string{"vol-9999": driver, "vol-1": "other.csi.example"} {
 		if err := e.write(t.Context(), warning{of, handle, "r", "m"}); !fault.Is(err, fault.NotFound) {
 			t.Errorf("%s of %s: %v", handle, of, err)

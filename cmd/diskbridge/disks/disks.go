@@ -11,6 +11,7 @@ import (
 	"github.com/diskbridge/diskbridge/pkg/backend/ebs"
 	"github.com/diskbridge/diskbridge/pkg/cloud/aws"
 	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
+	"github.com/diskbridge/diskbridge/pkg/kube"
 	"github.com/diskbridge/diskbridge/pkg/volume"
 )
 
@@ -26,8 +27,9 @@ type Command struct {
 
 type options struct {
 	region, id, holder, layout string
+	kubeconfig, cluster        string
 	all                        bool
-	absence                    time.Duration
+	absence, olderThan         time.Duration
 }
 
 // limit is how long a command may take.
@@ -54,13 +56,16 @@ func Commands() []Command {
 			},
 		},
 		{
-			Name: "orphans", Summary: "list disks and snapshots that a killed BOSH call may have left",
-			usage: "diskbridge orphans lists disks and snapshots whose create_disk or snapshot_disk did not answer, and disks that\nBOSH never attached. Nothing is deleted: a call of this moment is listed too.\n\nUsage:\n  diskbridge orphans [flags]\n\nFlags:\n" + common +
-				"\nExamples:\n  diskbridge orphans\n  aws ec2 delete-volume --volume-id vol-0123456789abcdef0\n",
-			run: func(ctx context.Context, k ebs.Keeper, _ options, out io.Writer) error {
-				list, err := k.Orphans(ctx)
-				return show(out, list, err)
+			Name: "orphans", Summary: "list disks and snapshots that nobody will delete",
+			usage: "diskbridge orphans lists disks and snapshots whose create_disk or snapshot_disk did not answer, and disks that\nBOSH never attached. With --kubeconfig it lists a cluster's too: volumes that were made for a claim and that no\nPersistentVolume names, since the claim was deleted before CreateVolume had answered, or the volume was retained.\nNothing is deleted: look at what it carries, then delete it yourself.\n\nUsage:\n  diskbridge orphans [flags]\n\nFlags:\n" +
+				"  --kubeconfig=FILE\n                   access to the cluster, to read its PersistentVolumes\n  --cluster-id=ID  the cluster's --cluster-id; default: UID of its namespace kube-system\n  --older-than=24h\n                   leave out Kubernetes' volumes that were made later than this long ago\n" + common +
+				"\nExamples:\n  diskbridge orphans\n  diskbridge orphans --kubeconfig=$HOME/.kube/config --older-than=1h\n  aws ec2 delete-volume --volume-id vol-0123456789abcdef0\n",
+			flags: func(f *flag.FlagSet, o *options) {
+				f.StringVar(&o.kubeconfig, "kubeconfig", "", "")
+				f.StringVar(&o.cluster, "cluster-id", "", "")
+				f.DurationVar(&o.olderThan, "older-than", 24*time.Hour, "")
 			},
+			run: orphans,
 		},
 		{
 			Name: "adopt", Summary: "give a disk to a BOSH Director or a Kubernetes volume", disk: true,
@@ -157,6 +162,28 @@ func without(value, flag string) string {
 		return flag
 	}
 	return ""
+}
+
+// orphans lists BOSH's leftovers, and those of the cluster that is named.
+func orphans(ctx context.Context, k ebs.Keeper, o options, out io.Writer) error {
+	list, err := k.Orphans(ctx)
+	if err != nil || o.kubeconfig == "" {
+		return show(out, list, err)
+	}
+	client, err := kube.New(o.kubeconfig, "diskbridge")
+	if err != nil {
+		return err
+	}
+	if o.cluster == "" {
+		if o.cluster, err = client.ClusterID(ctx); err != nil {
+			return err
+		}
+	}
+	left, err := k.KubernetesOrphans(ctx, o.cluster, time.Now().Add(-o.olderThan), client.VolumeHandles)
+	if err != nil {
+		return err
+	}
+	return show(out, append(list, left...), nil)
 }
 
 func show(out io.Writer, list []ebs.Record, err error) error {

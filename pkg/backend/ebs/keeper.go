@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -95,6 +96,45 @@ func (k Keeper) Orphans(ctx context.Context) ([]Record, error) {
 	slices.SortFunc(list, func(a, b Record) int { return a.Created.Compare(b.Created) })
 	return list, nil
 }
+
+// KubernetesOrphans lists the volumes that were made for claims of a cluster before an instant, and that no PersistentVolume
+// names: a claim was deleted while the answer to its CreateVolume was lost, or its volume was retained. named returns the
+// handles of all PersistentVolumes; it is called after EC2 was read, so that a volume that gets one meanwhile is not listed.
+func (k Keeper) KubernetesOrphans(ctx context.Context, cluster string, before time.Time, named func(context.Context) ([]string, error)) ([]Record, error) {
+	const op = "list orphans"
+	if cluster == "" {
+		return nil, fault.New(fault.Invalid, op, "", "the cluster's id must be given")
+	}
+	made, err := k.api.VolumesTagged(ctx, TagCluster, cluster)
+	if err != nil {
+		return nil, fault.Wrap(op, "", err)
+	}
+	handles, err := named(ctx)
+	if err != nil {
+		return nil, fault.Wrap(op, "", err)
+	}
+	known := map[string]bool{}
+	for _, handle := range handles {
+		known[path.Base(handle)] = true // also of aws://ZONE/VOLUME, of the time before CSI
+	}
+	var list []Record
+	for _, v := range made {
+		forClaim := slices.ContainsFunc(slices.Collect(maps.Keys(v.Tags)), isCSITag)
+		if !forClaim || known[v.ID] || v.Tags[TagAdopted] != "" || v.State == ec2.StateDeleting || !v.Created.Before(before) || v.Tags[TagCluster] != cluster {
+			continue
+		}
+		claim := strings.Trim(v.Tags[tagClaimNamespace]+"/"+v.Tags[tagClaim], "/")
+		list = append(list, record(v, "no PersistentVolume has it; made for claim "+cmp.Or(claim, v.Tags[TagVolumeName])))
+	}
+	slices.SortFunc(list, func(a, b Record) int { return a.Created.Compare(b.Created) })
+	return list, nil
+}
+
+// Tags that name the claim that a volume was made for.
+const (
+	tagClaim          = "kubernetes.io/created-for/pvc/name"
+	tagClaimNamespace = "kubernetes.io/created-for/pvc/namespace"
+)
 
 var holderForm = regexp.MustCompile(`^(bosh:[A-Za-z0-9._-]+|kubernetes:[A-Za-z0-9._-]+/[A-Za-z0-9._-]+)$`)
 

@@ -1,8 +1,11 @@
 package ebs_test
 
 import (
+	"context"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/diskbridge/diskbridge/pkg/backend/ebs"
 	"github.com/diskbridge/diskbridge/pkg/emulator"
@@ -104,5 +107,75 @@ func TestKeeper_Orphans(t *testing.T) {
 	}
 	if _, err := c.disks().AttachDisk(t.Context(), left, c.node(0)); err != nil || c.disk(t, left).tags[ebs.TagUnconfirmed] != "" {
 		t.Errorf("a disk that is used is no orphan: %v, %v", err, c.disk(t, left).tags)
+	}
+}
+
+// TestKeeper_KubernetesOrphans: the answer to a CreateVolume is lost, and its claim (or the claim that it clones) is deleted:
+// the provisioner never asks again, and nothing knows of the volume.
+func TestKeeper_KubernetesOrphans(t *testing.T) {
+	t.Parallel()
+	c := instant(t)
+	k, b := ebs.NewKeeper(c.client()), c.backend()
+	make := func(name string) string {
+		req := request(name, 1)
+		req.Parameters = map[string]string{"csi.storage.k8s.io/pvc/name": "claim-" + name, "csi.storage.k8s.io/pvc/namespace": "team"}
+		v, err := b.Create(t.Context(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v.Handle
+	}
+	bound, legacy, inTree, lost := make("bound"), make("legacy"), make("in-tree"), make("lost")
+	clone := request("clone", 1)
+	clone.Source.Volume, clone.Topology = bound, volume.Requirement{}
+	copied, err := b.Create(t.Context(), clone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	adopt := request("adopted", 1)
+	adopt.Parameters = map[string]string{"existingResourceId": c.foreign(nil)}
+	if _, err := b.Create(t.Context(), adopt); err != nil {
+		t.Fatal(err)
+	}
+	c.foreign(map[string]string{ebs.TagCluster: "another", "kubernetes.io/created-for/pvc/name": "x"})
+	c.foreign(map[string]string{ebs.TagCluster: cluster, "Name": "made by hand"})
+	c.create(t, volume.DiskRequest{Node: c.node(0)}) // BOSH's
+
+	handles := []string{bound, "aws://us-east-1a/" + legacy, inTree, "fs-0123456789abcdef0", "not a handle"}
+	named := func(context.Context) ([]string, error) { return handles, nil }
+	list := func(cluster string, before time.Time) (ids []string) {
+		records, err := k.KubernetesOrphans(t.Context(), cluster, before, named)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range records {
+			ids = append(ids, r.ID)
+			if r.ID == lost && !strings.Contains(r.String(), "made for claim team/claim-lost") {
+				t.Errorf("it says %q", r)
+			}
+		}
+		slices.Sort(ids)
+		return ids
+	}
+	want := []string{lost, copied.Handle}
+	slices.Sort(want)
+	if got := list(cluster, time.Now().Add(time.Minute)); !slices.Equal(got, want) {
+		t.Errorf("listed %v, want %v", got, want)
+	}
+	if got := list(cluster, time.Now().Add(-time.Hour)); len(got) != 0 {
+		t.Errorf("of this moment: %v", got)
+	}
+	if got := list("nobody's", time.Now().Add(time.Minute)); len(got) != 0 {
+		t.Errorf("of no cluster: %v", got)
+	}
+	if _, err := k.KubernetesOrphans(t.Context(), "", time.Now(), named); !fault.Is(err, fault.Invalid) {
+		t.Errorf("without a cluster: %v", err)
+	}
+	denied := func(context.Context) ([]string, error) { return nil, fault.New(fault.Denied, "list", "", "no") }
+	if records, err := k.KubernetesOrphans(t.Context(), cluster, time.Now().Add(time.Minute), denied); !fault.Is(err, fault.Denied) || len(records) != 0 {
+		t.Errorf("without the PersistentVolumes: %v, %v", records, err)
+	}
+	if n := c.count("DeleteVolume"); n != 0 {
+		t.Errorf("%d deletions", n)
 	}
 }
