@@ -28,6 +28,7 @@ type Block struct {
 	deviceWait time.Duration
 	tools      toolbox
 	keep       keeper
+	asked      requests
 }
 
 // blockPackages have the tools that a Block runs.
@@ -38,6 +39,7 @@ func NewBlock(cfg Config) *Block {
 	b := &Block{
 		sysfs:      sysfs{deviceRoot: cfg.DeviceRoot, sysfsRoot: cfg.SysfsRoot},
 		deviceWait: cfg.DeviceWait, tools: standardTools(blockPackages), keep: keeper{tasks: map[string]*task{}},
+		asked: requests{byPoint: map[string]request{}},
 	}
 	if b.sysfs.deviceRoot == "" {
 		b.sysfs.deviceRoot = "/dev"
@@ -142,37 +144,10 @@ func (b *Block) staged(ctx context.Context, t *task, d device, plan volume.Block
 	} else if err != nil {
 		return d, false, err
 	}
-	if why := mismatch(e, plan); why != "" {
+	if why := b.asked.mismatch(e, plan); why != "" {
 		return d, false, fault.New(fault.Conflict, "check mount", point, "the disk is mounted there, but %s; unstage it first", why)
 	}
 	return b.sysfs.at(d, n), true, nil
-}
-
-// mismatch says how a mount of the right disk differs from the plan, or "".
-func mismatch(e entry, plan volume.BlockPlan) string {
-	if e.fsType != plan.FSType {
-		return "as " + e.fsType + " and not " + plan.FSType
-	}
-	if e.readOnly() != plan.ReadOnly {
-		return map[bool]string{true: "read-only and not read-write", false: "read-write and not read-only"}[e.readOnly()]
-	}
-	shown := map[string]string{}
-	for _, o := range append(append([]string{}, e.super...), e.options...) {
-		name, value, _ := strings.Cut(o, "=")
-		shown[name] = value
-	}
-	for _, o := range plan.Options {
-		name, value, hasValue := strings.Cut(o, "=")
-		is, present := shown[name]
-		_, attr := attribute(o)
-		switch {
-		case hasValue && present && name != "context" && is != value:
-			return "with " + name + "=" + is + " and not " + o
-		case attr && !present && name != "strictatime" && name != "relatime":
-			return "without " + o
-		}
-	}
-	return ""
 }
 
 // unused proves that neither the disk nor its partition is mounted anywhere in this mount namespace.
@@ -192,7 +167,11 @@ func (b *Block) mount(ctx context.Context, t *task, d device, plan volume.BlockP
 	if err := b.sysfs.verify(d); err != nil {
 		return err
 	}
-	do := func() error { return mountFS(d.node, plan.FSType, mountOptions(plan), point) }
+	do := func() error {
+		log := followKernelLog(d.number, plan.FSType)
+		defer log.close()
+		return log.explain(mountFS(d.node, plan.FSType, mountOptions(plan), point))
+	}
 	err := t.run(ctx, "mount", point, do)
 	if plan.FSType == volume.Btrfs && errors.Is(err, unix.EEXIST) { // a copy beside its source
 		if err = b.separateBtrfs(ctx, t, d, plan); err == nil {
@@ -211,6 +190,7 @@ func (b *Block) mount(ctx context.Context, t *task, d device, plan volume.BlockP
 		err := fault.New(fault.Internal, "mount", point, "the kernel mounted %s and not %s", e.source, d.node)
 		return errors.Join(err, b.unmount(ctx, t, point, 0))
 	}
+	b.asked.remember(e, plan.Options)
 	return nil
 }
 
@@ -227,7 +207,10 @@ func (b *Block) Unstage(ctx context.Context, handle, stagingPath string) error {
 			if others := mounts.others(n, e.point); len(others) > 0 {
 				return fault.New(fault.InUse, "unmount", e.point, "the volume is still published at %s; unpublish it there first", others[0].point)
 			}
-			if err = b.unmount(ctx, t, e.point, 0); err == nil && e.readOnly() {
+			if err = b.unmount(ctx, t, e.point, 0); err == nil {
+				b.asked.forget(e.point)
+			}
+			if err == nil && e.readOnly() {
 				b.release(ctx, t, n)
 			}
 			return err

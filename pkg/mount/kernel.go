@@ -114,7 +114,7 @@ func messages(fs int) string {
 		out = append(out, strings.TrimSpace(string(buffer[2:n]))) // after "e ", "w " or "i "
 	}
 	if len(out) == 0 {
-		return "the kernel log (dmesg) says more"
+		return moreInLog
 	}
 	return "the kernel says: " + strings.Join(out, "; ")
 }

@@ -65,7 +65,7 @@ func TestBlock_PublishKeepsTheMountsOptions(t *testing.T) {
 	mounts, err := readTable()
 	must(t, err)
 	e, _ := mounts.at(n.Path("target"))
-	if why := mismatch(e, volume.BlockPlan{FSType: volume.Ext4, Options: plan.Options, ReadOnly: true}); why != "" {
+	if why := b.asked.mismatch(e, volume.BlockPlan{FSType: volume.Ext4, Options: plan.Options, ReadOnly: true}); why != "" {
 		t.Errorf("the read-only bind mount lost options: %s", why)
 	}
 }

@@ -46,10 +46,19 @@ func ParseMountOptions(fsType string, flags []string) (MountOptions, error) {
 			}
 		}
 	}
+	if out.Has("data=journal") && (out.Has("delalloc") || out.Has("dioread_nolock")) {
+		return nil, fmt.Errorf("mount options %q: ext4 writes data=journal without delalloc and dioread_nolock; leave them out", strings.Join(out, ","))
+	}
 	if !out.Has("ro") && (out.Has("noload") || out.Has("norecovery")) {
 		return nil, fmt.Errorf("mount options %q: noload and norecovery need ro as well", strings.Join(out, ","))
 	}
 	return out, nil
+}
+
+// MountOptionNames lists the allowed options of a file system.
+func MountOptionNames(fsType string) []string {
+	rules, _ := optionRules(fsType)
+	return slices.Sorted(maps.Keys(rules))
 }
 
 // splitOptions cuts at commas outside of quotes.
@@ -140,6 +149,8 @@ func refused(name string) string {
 		return "without barriers a crash loses data; they are always on"
 	case name == "user" || name == "users" || name == "owner" || name == "group" || name == "auto" || name == "noauto" || name == "nofail" || name == "_netdev":
 		return "it only means something in /etc/fstab"
+	case name == "sunit" || name == "swidth":
+		return "an EBS volume has no stripes, and the kernel refuses them for an xfs that was made without"
 	default:
 		return ""
 	}
@@ -166,15 +177,13 @@ func optionRules(fsType string) (map[string]rule, bool) {
 		rules["init_itable"] = number(0, 1000)
 		rules["max_batch_time"] = number(0, 1_000_000)
 		rules["min_batch_time"] = number(0, 1_000_000)
-		rules["inode_readahead_blks"] = number(0, 1<<20)
+		rules["inode_readahead_blks"] = powerOfTwo(1 << 20)
 	case XFS:
 		bare(rules, "nodiscard nouuid norecovery inode64 inode32 largeio nolargeio swalloc noalign filestreams grpid nogrpid wsync "+
 			"usrquota grpquota prjquota uquota gquota pquota noquota")
 		rules["allocsize"] = rule{value: isSize, help: "a power of two from 4k to 1g"}
 		rules["logbufs"] = number(2, 8)
 		rules["logbsize"] = oneOf("16k", "32k", "64k", "128k", "256k")
-		rules["sunit"] = number(0, 1<<20)
-		rules["swidth"] = number(0, 1<<30)
 	case Btrfs:
 		bare(rules, "nodiscard acl noacl autodefrag noautodefrag ssd nossd ssd_spread nossd_spread datacow nodatacow datasum nodatasum "+
 			"flushoncommit noflushoncommit user_subvol_rm_allowed")
@@ -182,7 +191,7 @@ func optionRules(fsType string) (map[string]rule, bool) {
 		rules["compress"] = rule{bare: true, value: isCompression, help: "zlib, lzo, zstd or no, with a level such as zstd:3"}
 		rules["compress-force"] = rules["compress"]
 		rules["commit"] = number(1, 900)
-		rules["space_cache"] = oneOf("v1", "v2")
+		rules["space_cache"] = oneOf("v2") // v1 is refused by the kernel for what mkfs.btrfs makes; the option can be left out
 		rules["max_inline"] = number(0, 4096)
 		rules["thread_pool"] = number(1, 256)
 	case NFS4:
@@ -212,6 +221,17 @@ func number(least, most int) rule {
 			return err == nil && strconv.Itoa(n) == v && n >= least && n <= most
 		},
 		help: fmt.Sprintf("a number from %d to %d", least, most),
+	}
+}
+
+func powerOfTwo(most int) rule {
+	in := number(0, most)
+	return rule{
+		value: func(v string) bool {
+			n, err := strconv.Atoi(v)
+			return err == nil && in.value(v) && n&(n-1) == 0
+		},
+		help: fmt.Sprintf("0 or a power of two up to %d", most),
 	}
 }
 
