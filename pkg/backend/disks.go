@@ -17,7 +17,7 @@ type DiskKeeper interface {
 	HasDisk(ctx context.Context, handle string) (bool, error)
 	// ChangeDisk gives a disk a new size and new parameters, or answers fault.Unsupported with the reason, and then
 	// surely nothing was changed. What is so already costs no call.
-	ChangeDisk(ctx context.Context, handle string, change volume.DiskChange) error
+	ChangeDisk(ctx context.Context, handle string, change volume.DiskChange) (notes []string, err error)
 	// TagDisk sets tags; notes say which were left out.
 	TagDisk(ctx context.Context, handle string, tags map[string]string) (notes []string, err error)
 }

@@ -7,7 +7,8 @@ import (
 	"github.com/diskbridge/diskbridge/pkg/volume"
 )
 
-// The methods of a caller that keeps handles itself take no locks: each of its calls is a process of its own.
+// The methods of a caller that keeps handles itself take no locks: each of its calls is a process of its own. They name
+// the kind, since such a caller may have handles that no kind knows, and the kind has the rule for those.
 
 // CreateDisk makes a disk of a kind.
 func (b *Broker) CreateDisk(ctx context.Context, kind volume.Kind, req volume.DiskRequest) (volume.Disk, error) {
@@ -19,8 +20,8 @@ func (b *Broker) CreateDisk(ctx context.Context, kind volume.Kind, req volume.Di
 }
 
 // DeleteDisk removes a disk.
-func (b *Broker) DeleteDisk(ctx context.Context, handle string) error {
-	k, err := role[backend.DiskKeeper](b, "delete disk", handle)
+func (b *Broker) DeleteDisk(ctx context.Context, kind volume.Kind, handle string) error {
+	k, err := roleOf[backend.DiskKeeper](b, "delete disk", kind)
 	if err != nil {
 		return err
 	}
@@ -28,8 +29,8 @@ func (b *Broker) DeleteDisk(ctx context.Context, handle string) error {
 }
 
 // HasDisk tells whether a disk exists; false only with proof.
-func (b *Broker) HasDisk(ctx context.Context, handle string) (bool, error) {
-	k, err := role[backend.DiskKeeper](b, "look for disk", handle)
+func (b *Broker) HasDisk(ctx context.Context, kind volume.Kind, handle string) (bool, error) {
+	k, err := roleOf[backend.DiskKeeper](b, "look for disk", kind)
 	if err != nil {
 		return false, err
 	}
@@ -37,17 +38,17 @@ func (b *Broker) HasDisk(ctx context.Context, handle string) (bool, error) {
 }
 
 // ChangeDisk changes a disk in place.
-func (b *Broker) ChangeDisk(ctx context.Context, handle string, change volume.DiskChange) error {
-	k, err := role[backend.DiskKeeper](b, "change disk", handle)
+func (b *Broker) ChangeDisk(ctx context.Context, kind volume.Kind, handle string, change volume.DiskChange) (notes []string, err error) {
+	k, err := roleOf[backend.DiskKeeper](b, "change disk", kind)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	return k.ChangeDisk(ctx, handle, change)
 }
 
 // TagDisk sets tags on a disk.
-func (b *Broker) TagDisk(ctx context.Context, handle string, tags map[string]string) (notes []string, err error) {
-	k, err := role[backend.DiskKeeper](b, "tag disk", handle)
+func (b *Broker) TagDisk(ctx context.Context, kind volume.Kind, handle string, tags map[string]string) (notes []string, err error) {
+	k, err := roleOf[backend.DiskKeeper](b, "tag disk", kind)
 	if err != nil {
 		return nil, err
 	}
@@ -55,8 +56,8 @@ func (b *Broker) TagDisk(ctx context.Context, handle string, tags map[string]str
 }
 
 // AttachDisk attaches a disk to a node.
-func (b *Broker) AttachDisk(ctx context.Context, handle, node string) (volume.DiskAttachment, error) {
-	a, err := role[backend.DiskAttacher](b, "attach disk", handle)
+func (b *Broker) AttachDisk(ctx context.Context, kind volume.Kind, handle, node string) (volume.DiskAttachment, error) {
+	a, err := roleOf[backend.DiskAttacher](b, "attach disk", kind)
 	if err != nil {
 		return volume.DiskAttachment{}, err
 	}
@@ -64,8 +65,8 @@ func (b *Broker) AttachDisk(ctx context.Context, handle, node string) (volume.Di
 }
 
 // DetachDisk detaches a disk from a node.
-func (b *Broker) DetachDisk(ctx context.Context, handle, node string) error {
-	a, err := role[backend.DiskAttacher](b, "detach disk", handle)
+func (b *Broker) DetachDisk(ctx context.Context, kind volume.Kind, handle, node string) error {
+	a, err := roleOf[backend.DiskAttacher](b, "detach disk", kind)
 	if err != nil {
 		return err
 	}
@@ -82,8 +83,8 @@ func (b *Broker) NodeDisks(ctx context.Context, kind volume.Kind, node string) (
 }
 
 // SnapshotDisk takes a copy of a disk.
-func (b *Broker) SnapshotDisk(ctx context.Context, req volume.DiskSnapshot) (volume.Disk, error) {
-	s, err := role[backend.DiskSnapshotter](b, "snapshot disk", req.Handle)
+func (b *Broker) SnapshotDisk(ctx context.Context, kind volume.Kind, req volume.DiskSnapshot) (volume.Disk, error) {
+	s, err := roleOf[backend.DiskSnapshotter](b, "snapshot disk", kind)
 	if err != nil {
 		return volume.Disk{}, err
 	}

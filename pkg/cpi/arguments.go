@@ -34,8 +34,18 @@ func (c *call) text(i int, name string) string {
 
 // disk reads the CID of a disk. No Director has made a volume of another kind.
 func (c *call) disk(i int) string {
+	return c.diskUnless(i, func(volume.Handle, string) bool { return false })
+}
+
+// foreignDisk reads the CID of a disk that need not exist: also one with slashes, as other CPIs have, which only looks like
+// a bucket's.
+func (c *call) foreignDisk(i int) string {
+	return c.diskUnless(i, func(h volume.Handle, cid string) bool { return h.String() != cid })
+}
+
+func (c *call) diskUnless(i int, foreign func(h volume.Handle, cid string) bool) string {
 	cid := c.text(i, "disk_cid")
-	if h, err := volume.ParseHandle(cid); err == nil && h.Kind != volume.EBS {
+	if h, err := volume.ParseHandle(cid); err == nil && h.Kind != volume.EBS && !foreign(h, cid) {
 		c.fail(errorf(NotSupported, "%s: disk_cid %s is of the kind %s, and BOSH's disks are EBS volumes (vol-…)", *c.Method, cid, h.Kind))
 	}
 	return cid

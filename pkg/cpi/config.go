@@ -253,9 +253,29 @@ func knownKeys(of any) []string {
 // maxTimeout is the most seconds that a method may take: a day.
 const maxTimeout = 24 * 60 * 60
 
+// spaced returns the key of a setting that has a space, a line break or another character that none of AWS's has, or "".
+func (a AWS) spaced() string {
+	for _, of := range []struct{ key, value string }{
+		{"access_key_id", a.AccessKeyID},
+		{"secret_access_key", a.SecretAccessKey},
+		{"session_token", a.SessionToken},
+		{"role_arn", a.RoleARN},
+		{"region", a.Region},
+		{"kms_key_arn", a.KMSKeyARN},
+	} {
+		if strings.ContainsFunc(of.value, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			return of.key
+		}
+	}
+	return ""
+}
+
 // check looks at what only a call to AWS needs; the errors name the key and the fix.
 func (s *Settings) check() error {
 	a := &s.AWS
+	if key := a.spaced(); key != "" {
+		return fmt.Errorf("%s has a space, a line break or another character that AWS's have not; remove it (in YAML a text that begins with | ends with a line break, one with |- does not)", key)
+	}
 	switch {
 	case a.CredentialsSource == "static" && (a.AccessKeyID == "" || a.SecretAccessKey == ""):
 		return errors.New("credentials_source static needs access_key_id and secret_access_key; on an instance with a role use env_or_profile")
@@ -318,6 +338,7 @@ func endpoint(text string) (string, error) {
 func (s *Settings) secrets() []string {
 	var all []string
 	for _, v := range []string{s.AWS.SecretAccessKey, s.AWS.SessionToken} {
+		v = strings.TrimSpace(v)
 		if quoted := strconv.Quote(v); len(v) >= 4 {
 			all = append(all, v, quoted[1:len(quoted)-1])
 		}

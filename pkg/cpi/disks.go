@@ -33,15 +33,15 @@ func deleteDisk(ctx context.Context, c *call) (any, error) {
 	if c.wrong != nil {
 		return nil, c.wrong
 	}
-	return nil, c.broker.DeleteDisk(ctx, disk)
+	return nil, c.broker.DeleteDisk(ctx, volume.EBS, disk)
 }
 
 func hasDisk(ctx context.Context, c *call) (any, error) {
-	disk := c.disk(0)
+	disk := c.foreignDisk(0)
 	if c.wrong != nil {
 		return nil, c.wrong
 	}
-	return c.broker.HasDisk(ctx, disk)
+	return c.broker.HasDisk(ctx, volume.EBS, disk)
 }
 
 func attachDisk(ctx context.Context, c *call) (any, error) {
@@ -52,7 +52,7 @@ func attachDisk(ctx context.Context, c *call) (any, error) {
 	if v := c.stemcellVersion(); v == 1 {
 		return nil, errorf(NotSupported, "the VM's stemcell speaks API version 1, whose agent asks a registry, and diskbridge keeps none; use a stemcell with api_version 2 or later")
 	}
-	a, err := c.broker.AttachDisk(ctx, disk, vm)
+	a, err := c.broker.AttachDisk(ctx, volume.EBS, disk, vm)
 	note(ctx, a.Notes)
 	return a.Hint, err
 }
@@ -71,11 +71,11 @@ func (c *call) stemcellVersion() int {
 }
 
 func detachDisk(ctx context.Context, c *call) (any, error) {
-	vm, disk := c.text(0, "vm_cid"), c.disk(1)
+	vm, disk := c.text(0, "vm_cid"), c.foreignDisk(1)
 	if c.wrong != nil {
 		return nil, c.wrong
 	}
-	return nil, c.broker.DetachDisk(ctx, disk, vm)
+	return nil, c.broker.DetachDisk(ctx, volume.EBS, disk, vm)
 }
 
 func getDisks(ctx context.Context, c *call) (any, error) {
@@ -91,7 +91,9 @@ func resizeDisk(ctx context.Context, c *call) (any, error) {
 	if c.wrong != nil {
 		return nil, c.wrong
 	}
-	return nil, c.broker.ChangeDisk(ctx, disk, volume.DiskChange{Bytes: size})
+	notes, err := c.broker.ChangeDisk(ctx, volume.EBS, disk, volume.DiskChange{Bytes: size})
+	note(ctx, notes)
+	return nil, err
 }
 
 // updateDisk answers the disk's own CID: it is changed in place or not at all. The Director has detached the disk, and
@@ -106,7 +108,9 @@ func updateDisk(ctx context.Context, c *call) (any, error) {
 	if c.wrong != nil {
 		return nil, errorf(NotSupported, "%s", errorOf(c.wrong).Message)
 	}
-	return disk, c.broker.ChangeDisk(ctx, disk, volume.DiskChange{Bytes: size, Parameters: p.parameters, Tags: p.tags})
+	notes, err := c.broker.ChangeDisk(ctx, volume.EBS, disk, volume.DiskChange{Bytes: size, Parameters: p.parameters, Tags: p.tags})
+	note(ctx, notes)
+	return disk, err
 }
 
 func setDiskMetadata(ctx context.Context, c *call) (any, error) {
@@ -114,7 +118,7 @@ func setDiskMetadata(ctx context.Context, c *call) (any, error) {
 	if c.wrong != nil {
 		return nil, c.wrong
 	}
-	notes, err := c.broker.TagDisk(ctx, disk, metadata)
+	notes, err := c.broker.TagDisk(ctx, volume.EBS, disk, metadata)
 	note(ctx, notes)
 	return nil, err
 }
@@ -132,7 +136,7 @@ func snapshotDisk(ctx context.Context, c *call) (any, error) {
 			metadata[key] = value
 		}
 	}
-	s, err := c.broker.SnapshotDisk(ctx, volume.DiskSnapshot{
+	s, err := c.broker.SnapshotDisk(ctx, volume.EBS, volume.DiskSnapshot{
 		Handle: disk, Description: path(metadata["deployment"], job, index), Tags: metadata, DeviceTag: "device",
 		Complete: c.settings.Own.SnapshotWait == "completed",
 	})

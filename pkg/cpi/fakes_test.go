@@ -54,9 +54,9 @@ func (f *fakeDisks) HasDisk(_ context.Context, handle string) (bool, error) {
 	return true, f.err
 }
 
-func (f *fakeDisks) ChangeDisk(_ context.Context, handle string, c volume.DiskChange) error {
+func (f *fakeDisks) ChangeDisk(_ context.Context, handle string, c volume.DiskChange) ([]string, error) {
 	f.asked = c
-	return f.err
+	return nil, f.err
 }
 
 func (f *fakeDisks) TagDisk(_ context.Context, _ string, tags map[string]string) ([]string, error) {

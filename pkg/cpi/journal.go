@@ -73,10 +73,14 @@ type Recorder struct{ log klog.Logger }
 // NewRecorder makes a Recorder that writes to the context's log.
 func NewRecorder(ctx context.Context) Recorder { return Recorder{klog.FromContext(ctx)} }
 
-// AWSRequest notes one request.
+// AWSRequest notes one request. What is refused is logged where it happens: the call may wait for it to pass.
 func (r Recorder) AWSRequest(service, operation, code string, throttled bool, took time.Duration) {
 	if throttled {
 		r.log.Info("The cloud refused a request for its rate; waiting to ask again", "request", service+":"+operation, "code", code)
+		return
+	}
+	if code != "" {
+		r.log.Info("The cloud refused a request", "request", service+":"+operation, "code", code)
 		return
 	}
 	r.log.V(2).Info("Asked the cloud", "request", service+":"+operation, "code", code, "took", took.String())

@@ -201,6 +201,14 @@ func (s *site) call(ctx context.Context, method string, arguments ...any) answer
 	return a
 }
 
+// ok calls a method that has to succeed.
+func (s *site) ok(method string, arguments ...any) {
+	s.t.Helper()
+	if a := s.call(s.t.Context(), method, arguments...); a.Error != nil {
+		s.t.Fatalf("%s: %+v", method, a.Error)
+	}
+}
+
 // text is the string that a method answers.
 func (s *site) text(method string, arguments ...any) string {
 	s.t.Helper()

@@ -2,9 +2,7 @@ package ebs
 
 import (
 	"context"
-	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/diskbridge/diskbridge/pkg/backend"
@@ -54,7 +52,7 @@ var (
 
 // NewDisks makes Disks.
 func NewDisks(api API, opts Options, disk DiskOptions) *Disks {
-	return &Disks{Backend: New(api, opts), disk: disk}
+	return &Disks{Backend: New(patientAPI{api}, opts), disk: disk}
 }
 
 // DiskParameters declares what BOSH's cloud_properties may say about a disk.
@@ -77,11 +75,24 @@ func (d *Disks) HasDisk(ctx context.Context, handle string) (bool, error) {
 
 // read reads a disk that must exist; fault.NotFound only with proof, or where EC2 deletes it already.
 func (d *Disks) read(ctx context.Context, op, handle string) (ec2.Volume, error) {
-	v, err := d.volume(ctx, op, handle)
+	id, err := diskID(op, handle)
+	if err != nil {
+		return ec2.Volume{}, err
+	}
+	v, err := d.volume(ctx, op, id)
 	if err == nil && v.State == ec2.StateDeleting {
 		err = fault.New(fault.NotFound, op, v.ID, "the disk is deleted already")
 	}
 	return v, err
+}
+
+// diskID checks that a handle is an EBS volume's. Other CPIs give their disks other names, with slashes, too: no such disk
+// is here.
+func diskID(op, handle string) (string, error) {
+	if h, err := volume.ParseHandle(handle); err == nil && h.Kind != volume.EBS && h.String() != handle {
+		return "", fault.New(fault.NotFound, op, handle, "no EBS volume can have this id; one is vol- and 8 or 17 hexadecimal digits")
+	}
+	return volumeID(op, handle)
 }
 
 const opDeleteDisk = "delete disk"
@@ -163,53 +174,6 @@ func (d *Disks) inUse(ctx context.Context, a ec2.Attachment) bool {
 	}
 	inst, found, err := d.api.Instance(ctx, a.Instance)
 	return err == nil && found && (inst.State == "running" || inst.State == "pending" || inst.State == "stopped")
-}
-
-const opTagDisk = "tag disk"
-
-// TagDisk sets tags. What EC2 does not take, and what would change what we know about the disk, is left out and noted.
-func (d *Disks) TagDisk(ctx context.Context, handle string, tags map[string]string) (notes []string, err error) {
-	id, err := volumeID(opTagDisk, handle)
-	if err != nil {
-		return nil, err
-	}
-	set := map[string]string{}
-	for _, key := range slices.Sorted(maps.Keys(tags)) {
-		k, v := cut(key, 127), cut(tags[key], 255)
-		if why := reserved(k); why != "" {
-			notes = append(notes, "tag "+k+" is left out: "+why)
-			continue
-		}
-		set[k] = v
-	}
-	if len(set) == 0 {
-		return notes, nil
-	}
-	_, err = untilKnown(ctx, opTagDisk, func(ctx context.Context) error { return d.api.CreateTags(ctx, id, set) }, d.aVolume(id))
-	switch fault.CodeOf(err) {
-	case "TagLimitExceeded", "InvalidParameterValue":
-		return append(notes, "the tags are left out: "+err.Error()), nil
-	}
-	return notes, fault.Wrap(opTagDisk, id, err)
-}
-
-// cut shortens a text to as many characters.
-func cut(s string, most int) string {
-	r := []rune(strings.ToValidUTF8(s, "?"))
-	return string(r[:min(len(r), most)])
-}
-
-// reserved says why a tag is not a user's to set, or "".
-func reserved(key string) string {
-	switch {
-	case key == "":
-		return "its key is empty"
-	case strings.HasPrefix(strings.ToLower(key), "aws:"):
-		return "AWS keeps such keys for itself"
-	case strings.HasPrefix(key, "diskbridge.io/"), key == TagSnapshotName, isCSITag(key):
-		return "it says who holds a disk and what it carries"
-	}
-	return ""
 }
 
 // NodeDisks lists BOSH's disks on an instance: not the system's volume, nor what is deleted with the instance, nor what

@@ -29,7 +29,11 @@ func (d *Disks) AttachDisk(ctx context.Context, handle, node string) (volume.Dis
 	if err != nil {
 		return volume.DiskAttachment{}, err
 	}
-	if err := d.mayUse(v); err != nil {
+	layout, err := d.layoutOf(ctx, v)
+	if err == nil {
+		err = d.mayUse(v, layout)
+	}
+	if err != nil {
 		return volume.DiskAttachment{}, err
 	}
 	if v.Zone != inst.Zone {
@@ -39,7 +43,11 @@ func (d *Disks) AttachDisk(ctx context.Context, handle, node string) (volume.Dis
 	if who := v.Tags[TagHolder]; who != "" && who != d.holder() {
 		out.Notes = append(out.Notes, "disk "+v.ID+" is held by "+who+", and this Director is "+d.holder())
 	}
-	device, err := d.attachDisk(ctx, v, inst)
+	if layout == "" && !usedByBosh(v) {
+		out.Notes = append(out.Notes, "nothing on disk "+v.ID+" says what it carries, so it is taken for one that the AWS CPI made; BOSH's agent erases a file system without a partition")
+	}
+	device, notes, err := d.attachDisk(ctx, v, inst)
+	out.Notes = append(out.Notes, notes...)
 	if err != nil {
 		return volume.DiskAttachment{}, err
 	}
@@ -48,61 +56,37 @@ func (d *Disks) AttachDisk(ctx context.Context, handle, node string) (volume.Dis
 }
 
 // attachDisk returns the device name of the attachment, which it makes where there is none.
-func (d *Disks) attachDisk(ctx context.Context, v ec2.Volume, inst ec2.Instance) (device string, err error) {
+func (d *Disks) attachDisk(ctx context.Context, v ec2.Volume, inst ec2.Instance) (device string, notes []string, err error) {
 	if v, err = d.available(ctx, opAttachDisk, v); err != nil {
-		return "", fault.Wrap(opAttachDisk, v.ID, err)
+		return "", nil, fault.Wrap(opAttachDisk, v.ID, err)
 	}
 	here, byVolume := v.On(inst.ID)
 	there, byInstance := inst.Has(v.ID)
 	switch {
 	case byVolume && byInstance && here.State == ec2.Attached && there.State == ec2.Attached:
-		return here.Device, d.mark(ctx, v)
+		notes, err = d.mark(ctx, v)
+		return here.Device, notes, err
 	case byVolume && here.State == ec2.Attaching:
-		return d.attachedAs(ctx, v.ID, inst.ID)
+		device, err = d.attachedAs(ctx, v.ID, inst.ID)
+		return device, nil, err
 	case byVolume && (here.State == ec2.Detaching || here.State == ec2.Busy):
 		if err := d.awaitDetached(ctx, opAttachDisk, v.ID, inst.ID, true); err != nil {
-			return "", err
+			return "", nil, err
 		}
 	}
 	if v, err = d.awaitFree(ctx, opAttachDisk, v, inst.ID); err != nil {
-		return "", err
+		return "", nil, err
 	}
-	if err := d.mark(ctx, v); err != nil {
-		return "", err
+	if notes, err = d.mark(ctx, v); err != nil {
+		return "", notes, err
 	}
-	return d.tryNames(ctx, v, inst)
+	device, err = d.tryNames(ctx, v, inst)
+	return device, notes, err
 }
 
 func (d *Disks) attachedAs(ctx context.Context, id, instance string) (string, error) {
 	out, err := d.awaitAttached(ctx, id, instance)
 	return out[volume.PublishDevice], err
-}
-
-// mark says on a disk that BOSH uses it, before it is attached. A holder is never changed.
-func (d *Disks) mark(ctx context.Context, v ec2.Volume) error {
-	set := map[string]string{}
-	if v.Tags[TagLayout] != string(volume.LayoutBosh) {
-		set[TagLayout] = string(volume.LayoutBosh)
-	}
-	if v.Tags[TagHolder] == "" {
-		set[TagHolder] = d.holder()
-	}
-	if len(set) > 0 {
-		if err := d.setTags(ctx, opAttachDisk, v.ID, set); err != nil {
-			return err
-		}
-	}
-	if v.Tags[TagUnconfirmed] == "" {
-		return nil
-	}
-	return d.confirm(ctx, opAttachDisk, v.ID)
-}
-
-// confirm takes the tag from a disk that says that nobody was told of it.
-func (d *Disks) confirm(ctx context.Context, op, id string) error {
-	return end(ctx, op, d.aVolume(id), func(ctx context.Context, id string) error {
-		return d.api.DeleteTags(ctx, id, []string{TagUnconfirmed})
-	})
 }
 
 // tryNames asks EC2 for one free device name after the other.

@@ -102,7 +102,8 @@ func TestDisks_TwoDoorsOnOneVM(t *testing.T) {
 		},
 		"BOSH takes Kubernetes' volume": func() error { _, err := c.disks().AttachDisk(t.Context(), pvc.Handle, c.node(0)); return err },
 		"BOSH changes Kubernetes' volume": func() error {
-			return c.disks().ChangeDisk(t.Context(), pvc.Handle, volume.DiskChange{Bytes: 9 * volume.GiB})
+			_, err := c.disks().ChangeDisk(t.Context(), pvc.Handle, volume.DiskChange{Bytes: 9 * volume.GiB})
+			return err
 		},
 		"BOSH detaches Kubernetes' volume": func() error { return c.disks().DetachDisk(t.Context(), pvc.Handle, c.node(0)) },
 	} {

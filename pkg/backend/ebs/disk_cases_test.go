@@ -68,10 +68,12 @@ func TestDisks_WhatPassesIsWaitedFor(t *testing.T) {
 			return err
 		}},
 		"resize what EC2 does not know": {"ModifyVolume", "InvalidVolume.NotFound", false, func(c *cloud, id string) error {
-			return c.disks().ChangeDisk(c.t.Context(), id, volume.DiskChange{Bytes: 2 * volume.GiB})
+			_, err := c.disks().ChangeDisk(c.t.Context(), id, volume.DiskChange{Bytes: 2 * volume.GiB})
+			return err
 		}},
 		"resize a disk that is attached": {"ModifyVolume", "RequestLimitExceeded", true, func(c *cloud, id string) error {
-			return c.disks().ChangeDisk(c.t.Context(), id, volume.DiskChange{Bytes: 2 * volume.GiB})
+			_, err := c.disks().ChangeDisk(c.t.Context(), id, volume.DiskChange{Bytes: 2 * volume.GiB})
+			return err
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -133,7 +135,7 @@ func TestDisks_WhatAnotherProcessDid(t *testing.T) {
 			if err := c.client().ModifyVolume(t.Context(), second, ec2.Change{SizeGiB: 2}); err != nil { // and that process died
 				t.Fatal(err)
 			}
-			if err := c.disks().ChangeDisk(t.Context(), second, volume.DiskChange{Bytes: 2 * volume.GiB}); err != nil || c.disk(t, second).gib != 2 {
+			if _, err := c.disks().ChangeDisk(t.Context(), second, volume.DiskChange{Bytes: 2 * volume.GiB}); err != nil || c.disk(t, second).gib != 2 {
 				t.Errorf("%v; it has %d GiB", err, c.disk(t, second).gib)
 			}
 			if err := c.client().AttachVolume(t.Context(), second, c.node(0), "/dev/sdf"); err != nil { // and that one, too

@@ -16,64 +16,58 @@ import (
 
 const opChangeDisk = "change disk"
 
-// throttledFor is how long a change waits where EC2 refuses it for the rate of calls, before it is given up.
-const throttledFor = 2 * time.Minute
+// unlimited bounds a call that is to be given up in a change whose own time has no limit.
+const unlimited = 2 * time.Minute
 
 // ChangeDisk changes size, type and performance in place, all in one modification, after the tags. fault.Unsupported means
 // that the disk is as it was, but for tags, and that a copy is the way; after EC2 has accepted a modification, or may
 // have, it is never answered.
-func (d *Disks) ChangeDisk(ctx context.Context, handle string, change volume.DiskChange) error {
+func (d *Disks) ChangeDisk(ctx context.Context, handle string, change volume.DiskChange) (notes []string, err error) {
 	v, err := d.read(ctx, opChangeDisk, handle)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if who := heldByKubernetes(v.Tags); who != "" {
-		return fault.New(fault.InUse, opChangeDisk, v.ID, "the disk is %s", who)
+		return nil, fault.New(fault.InUse, opChangeDisk, v.ID, "the disk is %s", who)
 	}
 	want, err := d.wanted(v, change)
 	var set map[string]string
 	if err == nil && change.Parameters != nil {
-		set, err = d.diskTags(change.Tags)
+		set, notes, err = d.diskTags(change.Tags)
 	}
 	if err != nil {
-		return &fault.Error{Op: opChangeDisk, Subject: v.ID, Kind: fault.Unsupported, Message: "not in place", Err: err}
+		return nil, &fault.Error{Op: opChangeDisk, Subject: v.ID, Kind: fault.Unsupported, Message: "not in place", Err: err}
 	}
 	maps.DeleteFunc(set, func(k, value string) bool { is, has := v.Tags[k]; return has && is == value })
 	if len(set) > 0 {
 		if err := d.retagDisk(ctx, v.ID, set); err != nil {
-			return err
+			return notes, err
 		}
 	}
 	if want == (ec2.Change{}) {
-		return nil
+		return notes, nil
 	}
-	return d.modify(ctx, v, want)
+	return notes, d.modify(ctx, v, want)
 }
 
-// budgeted bounds a call that EC2 may refuse for its rate, so that time is left to find out what became of it.
+// budgeted bounds a call that EC2 may refuse for now, so that time is left to find out what became of it.
 func budgeted(ctx context.Context) (context.Context, context.CancelFunc) {
-	within := throttledFor
+	within := unlimited
 	if deadline, ok := ctx.Deadline(); ok {
-		within = min(within, time.Until(deadline)/2)
+		within = time.Until(deadline) / 2
 	}
 	return context.WithTimeout(ctx, within)
 }
 
-// retagDisk sets tags, again where an answer is lost. What EC2 refuses, a copy may have.
+// retagDisk sets tags. What EC2 refuses, a copy may have.
 func (d *Disks) retagDisk(ctx context.Context, id string, set map[string]string) error {
-	for {
-		budget, cancel := budgeted(ctx)
-		err := d.setTags(budget, opChangeDisk, id, set)
-		cancel()
-		switch {
-		case err == nil, fault.Is(err, fault.NotFound):
-			return err
-		case !fault.Is(err, fault.UnknownOutcome):
-			return &fault.Error{Op: opChangeDisk, Subject: id, Kind: fault.Unsupported, Message: "EC2 refused the tags", Err: err}
-		case batch.Pause(ctx, 500*time.Millisecond) != nil:
-			return err
-		}
+	budget, cancel := budgeted(ctx)
+	defer cancel()
+	err := d.setTags(budget, opChangeDisk, id, set)
+	if err == nil || fault.Is(err, fault.NotFound) || fault.Is(err, fault.UnknownOutcome) {
+		return err
 	}
+	return &fault.Error{Op: opChangeDisk, Subject: id, Kind: fault.Unsupported, Message: "EC2 refused the tags", Err: err}
 }
 
 // wanted is what of the new shape the volume does not have yet; the error says why it cannot be had in place.
@@ -109,22 +103,18 @@ func (d *Disks) wanted(v ec2.Volume, change volume.DiskChange) (ec2.Change, erro
 	return want, nil
 }
 
-// newShape is the type and the performance that a new disk with the values would have, where they differ. What the type
-// does not have is dropped.
+// newShape is the type and the performance that a new disk with the values would have, where they differ. What a new disk
+// could not have is an error.
 func newShape(v ec2.Volume, values backend.Values, size int64) (want ec2.Change, err error) {
 	kind := values[keyType]
 	l := typeLimits[kind]
-	if l.iopsPerGiB == 0 {
-		delete(values, keyIOPS)
-		delete(values, keyIOPSPerGB)
-	}
-	if !l.throughput {
-		delete(values, keyThroughput)
+	want.Throughput = int32(values.Int(keyThroughput)) //nolint:gosec // Decode bounds it
+	if want.Throughput > 0 && !l.throughput {
+		return want, fmt.Errorf("type %s takes no parameter %s", kind, keyThroughput)
 	}
 	if want.IOPS, err = iops(opChangeDisk, v.ID, values, size); err != nil {
 		return want, err
 	}
-	want.Throughput = int32(values.Int(keyThroughput)) //nolint:gosec // Decode bounds it
 	if kind == "gp3" && want.IOPS == 0 {
 		want.IOPS = int32(l.minIOPS) //nolint:gosec // 3000
 	}

@@ -5,8 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/diskbridge/diskbridge/pkg/cloud/batch"
@@ -18,28 +16,34 @@ import (
 const opCreateDisk = "create disk"
 
 // CreateDisk makes a disk. Without a name nothing that the caller sends makes two calls the same, so the token is
-// random; a disk that could not be finished is deleted. If this process dies, the disk keeps its tag unconfirmed.
+// random; a disk that could not be finished is deleted. With one, a repeated request gets the disk of the first, as long
+// as it was never used. If this process dies, the disk keeps its tag unconfirmed.
 func (d *Disks) CreateDisk(ctx context.Context, req volume.DiskRequest) (volume.Disk, error) {
 	spec, notes, err := d.diskSpec(ctx, req)
 	if err != nil {
 		return volume.Disk{}, err
 	}
-	key := rand.Text()
+	key, create := rand.Text(), d.makeDisk
 	if req.Name != "" {
-		v, found, err := d.namedDisk(ctx, req.Name, spec)
-		if err != nil || found {
+		create = d.makeNamed
+		key = volume.Token("disk", d.holder(), req.Name, req.Node, fmt.Sprintf("%+v", spec))
+		spec.Tags[tagRequest] = key
+		v, used, err := d.namedDisk(ctx, req.Name, spec)
+		if err != nil || v.ID != "" {
 			return volume.Disk{Handle: v.ID, Notes: notes}, err
 		}
-		// With its settings in the token, EC2 never takes a new disk for a deleted one of other settings.
-		key = volume.Token("disk", d.holder(), req.Name, fmt.Sprintf("%+v", spec))
+		if used != "" {
+			notes = append(notes, fmt.Sprintf("disk %s has the name %q, but it was used, or made for another VM or with other properties: "+
+				"a new disk is made. A name finds a dynamic disk again after a lost answer; leave it out of disk types", used, req.Name))
+		}
 	}
 	spec.Tags[TagUnconfirmed] = "true"
-	v, err := d.makeDisk(ctx, key, req.Name != "", spec)
+	v, err := create(ctx, key, spec)
 	if err != nil {
 		return volume.Disk{}, d.undo(ctx, v, req.Name, err)
 	}
-	if err := d.confirm(ctx, opCreateDisk, v.ID); err != nil {
-		notes = append(notes, fmt.Sprintf("disk %s is made; its tag %s stays until it is attached: %v", v.ID, TagUnconfirmed, err))
+	if err := d.confirm(ctx, opCreateDisk, d.aVolume(v.ID)); err != nil {
+		return volume.Disk{}, d.undo(ctx, v, req.Name, err)
 	}
 	return volume.Disk{Handle: v.ID, Notes: notes}, nil
 }
@@ -54,10 +58,11 @@ func (d *Disks) diskSpec(ctx context.Context, req volume.DiskRequest) (spec ec2.
 	if spec.SizeGiB, err = sizeGiB(opCreateDisk, req.Name, volume.Range{RequiredBytes: req.Bytes}, spec.Type, 0); err != nil {
 		return spec, nil, err
 	}
+	var cutTags []string
 	for _, step := range []func() error{
 		func() error { return d.performance(req.Name, values, origin{}, &spec) },
 		func() (err error) { spec.Encrypted, spec.KMSKey, err = d.encryption(values); return err },
-		func() (err error) { spec.Tags, err = d.diskTags(req.Tags); return err },
+		func() (err error) { spec.Tags, cutTags, err = d.diskTags(req.Tags); return err },
 	} {
 		if err := step(); err != nil {
 			return spec, nil, fault.Wrap(opCreateDisk, req.Name, asInvalid(err))
@@ -68,23 +73,7 @@ func (d *Disks) diskSpec(ctx context.Context, req volume.DiskRequest) (spec ec2.
 		spec.Tags[TagDiskName] = req.Name
 	}
 	spec.Zone, notes, err = d.diskZone(ctx, req, values[keyZone])
-	return spec, notes, err
-}
-
-// diskTags joins the operator's tags and the request's, which win.
-func (d *Disks) diskTags(asked map[string]string) (map[string]string, error) {
-	tags := map[string]string{}
-	maps.Copy(tags, d.opts.Owner.Tags)
-	maps.Copy(tags, asked)
-	for _, key := range slices.Sorted(maps.Keys(tags)) {
-		if why := reserved(key); why != "" {
-			return nil, fmt.Errorf("tag %q is reserved: %s; choose another key", key, why)
-		}
-		if cut(key, 128) != key || cut(tags[key], 256) != tags[key] {
-			return nil, fmt.Errorf("tag %.128q: a key has at most 128 characters, a value 256", key)
-		}
-	}
-	return tags, nil
+	return spec, append(cutTags, notes...), err
 }
 
 // diskZone is the zone of the VM; without a VM one is chosen, and said.
@@ -113,69 +102,12 @@ func (d *Disks) diskZone(ctx context.Context, req volume.DiskRequest, explicit s
 	return zone, []string{fmt.Sprintf("no VM was named, so the disk is made in zone %s; it can be attached nowhere else. Set availability_zone to choose another", zone)}, nil
 }
 
-// namedDisk finds the disk of this Director that has the name.
-func (d *Disks) namedDisk(ctx context.Context, name string, spec ec2.VolumeSpec) (ec2.Volume, bool, error) {
-	list, err := d.api.VolumesTagged(ctx, TagDiskName, name)
-	if err != nil {
-		return ec2.Volume{}, false, fault.Wrap(opCreateDisk, name, err)
-	}
-	list = slices.DeleteFunc(slices.Clone(list), func(v ec2.Volume) bool {
-		return v.Tags[TagHolder] != d.holder() || v.State == ec2.StateDeleting
-	})
-	if len(list) == 0 {
-		return ec2.Volume{}, false, nil
-	}
-	if list, err = d.stillThere(ctx, name, list); err != nil || len(list) == 0 {
-		return ec2.Volume{}, false, err
-	}
-	v, err := d.available(ctx, opCreateDisk, list[0])
-	if err == nil && (len(list) > 1 || v.SizeGiB != spec.SizeGiB || v.Zone != spec.Zone || v.Type != spec.Type) {
-		err = fault.New(fault.Conflict, opCreateDisk, name, "disk %s has this name already, with %d GiB of %s in zone %s; delete it, or choose another name", v.ID, v.SizeGiB, v.Type, v.Zone)
-	}
-	if err == nil && v.Tags[TagUnconfirmed] != "" {
-		err = d.confirm(ctx, opCreateDisk, v.ID)
-	}
-	return v, err == nil, err
-}
-
-// stillThere leaves out what another process deleted a moment ago, and EC2 still showed.
-func (d *Disks) stillThere(ctx context.Context, name string, list []ec2.Volume) (left []ec2.Volume, err error) {
-	if batch.Pause(ctx, d.api.AbsenceInterval()) != nil {
-		return nil, notVisibleYet(opCreateDisk, name)
-	}
-	for _, v := range list {
-		now, err := d.read(ctx, opCreateDisk, v.ID)
-		switch {
-		case err == nil:
-			left = append(left, now)
-		case !fault.Is(err, fault.NotFound):
-			return nil, err
-		}
-	}
-	return left, nil
-}
-
-// makeDisk asks again, with the same token, while answers are lost. A volume that is returned beside an error exists.
-// Where the disk of a name was deleted a moment ago, EC2 answers its token with that dead disk, which looks as if its key
-// could not be used: another token tells.
-func (d *Disks) makeDisk(ctx context.Context, key string, named bool, spec ec2.VolumeSpec) (ec2.Volume, error) {
-	for dead := 0; ; {
-		v, err := d.make(ctx, fmt.Sprintf("%s/%d", key, dead), spec)
-		if errors.Is(err, errVanished) && named && dead == 0 {
-			dead++
-			continue
-		}
-		if !fault.Is(err, fault.UnknownOutcome) || v.ID != "" {
-			return v, err
-		}
-		if batch.Pause(ctx, time.Second) != nil {
-			return v, fault.New(fault.UnknownOutcome, opCreateDisk, "", "EC2's answers were lost (%v): it may have made a disk, which `diskbridge orphans` then lists", err)
-		}
-	}
-}
-
 // cleanUp bounds what is done after a failure, when the call's own time may be over.
 const cleanUp = 30 * time.Second
+
+func afterwards(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), cleanUp)
+}
 
 // undo deletes a disk that could not be finished, unless its name finds it again, and returns the error with what became
 // of the disk.
@@ -183,7 +115,7 @@ func (d *Disks) undo(ctx context.Context, v ec2.Volume, name string, failed erro
 	if v.ID == "" || name != "" || errors.Is(failed, errVanished) || errors.Is(failed, errDeleted) {
 		return failed
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUp)
+	ctx, cancel := afterwards(ctx)
 	defer cancel()
 	for {
 		err := end(ctx, opCreateDisk, d.aVolume(v.ID), d.api.DeleteVolume)

@@ -1,6 +1,7 @@
 package ebs
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"strings"
@@ -29,20 +30,35 @@ func heldByKubernetes(tags map[string]string) string {
 	return ""
 }
 
-// mayUse refuses what BOSH's agent would erase and what Kubernetes holds. The agent keeps a disk that has one partition
-// and destroys a file system on the whole device.
-func (d *Disks) mayUse(v ec2.Volume) error {
+// layoutOf is what a disk carries, as far as its tags say so, or those of the snapshot or disk that it was made from.
+func (d *Disks) layoutOf(ctx context.Context, v ec2.Volume) (string, error) {
+	switch {
+	case v.Tags[TagLayout] != "" || usedByBosh(v):
+		return v.Tags[TagLayout], nil
+	case v.Snapshot != "":
+		s, _, err := d.api.Snapshot(ctx, v.Snapshot)
+		return s.Tags[TagLayout], fault.Wrap(opAttachDisk, v.ID, err)
+	case v.Source != "":
+		source, _, err := d.api.Volume(ctx, v.Source)
+		return source.Tags[TagLayout], fault.Wrap(opAttachDisk, v.ID, err)
+	}
+	return "", nil
+}
+
+// mayUse refuses what BOSH's agent would erase, as far as the layout says, and what Kubernetes holds. The agent keeps a disk
+// that has one partition and destroys a file system on the whole device.
+func (d *Disks) mayUse(v ec2.Volume, layout string) error {
 	if who := heldByKubernetes(v.Tags); who != "" {
 		return fault.New(fault.InUse, opAttachDisk, v.ID,
 			"the disk is %s; BOSH does not get it. Once its PersistentVolume is gone, hand it over: diskbridge release %s", who, v.ID)
 	}
-	switch layout := v.Tags[TagLayout]; {
+	switch {
 	case layout == layoutBlank, layout == string(volume.LayoutBosh):
 		return nil
 	case layout == layoutRaw:
 		return fault.New(fault.InUse, opAttachDisk, v.ID, "the disk carries a file system without a partition (%s=raw), which BOSH's agent would erase. "+
 			"To convert it, copy its files onto a claim whose StorageClass says layout: bosh, and release that one to BOSH", TagLayout)
-	case layout == "" && (v.Snapshot == "" && v.Source == "" || v.Tags["attached_at"] != "" && v.Tags["instance_id"] != ""):
+	case layout == "" && (v.Snapshot == "" && v.Source == "" || usedByBosh(v)):
 		return nil // the AWS CPI made it
 	case d.disk.AllowUnknown:
 		return nil

@@ -55,7 +55,7 @@ func TestDisks_MayUse(t *testing.T) {
 								want = allow
 							}
 							d := &Disks{disk: DiskOptions{Director: "me", AllowUnknown: allow}}
-							err := d.mayUse(v)
+							err := d.mayUse(v, v.Tags[TagLayout])
 							if (err == nil) != want || err != nil && !fault.Is(err, fault.InUse) {
 								t.Errorf("%v, snapshot %q, source %q, allow %v: %v", v.Tags, v.Snapshot, v.Source, allow, err)
 							}
@@ -76,12 +76,12 @@ func TestDisks_TheRefusalSaysWhatToDo(t *testing.T) {
 	for layout, want := range map[string]string{
 		"raw": "To convert it, copy its files", "unknown": "diskbridge convert vol-1 --layout=bosh",
 	} {
-		err := (&Disks{}).mayUse(ec2.Volume{ID: "vol-1", Tags: map[string]string{TagLayout: layout}})
+		err := (&Disks{}).mayUse(ec2.Volume{ID: "vol-1"}, layout)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", layout, err)
 		}
 	}
-	err := (&Disks{}).mayUse(ec2.Volume{ID: "vol-1", Tags: map[string]string{TagHolder: "kubernetes:c/pv"}})
+	err := (&Disks{}).mayUse(ec2.Volume{ID: "vol-1", Tags: map[string]string{TagHolder: "kubernetes:c/pv"}}, "")
 	if err == nil || !strings.Contains(err.Error(), "held by kubernetes:c/pv") || !strings.Contains(err.Error(), "diskbridge release vol-1") {
 		t.Errorf("held: %v", err)
 	}

@@ -22,12 +22,8 @@ func (d *Disks) SnapshotDisk(ctx context.Context, req volume.DiskSnapshot) (volu
 	if err != nil {
 		return volume.Disk{}, err
 	}
-	tags := map[string]string{}
-	for key, value := range req.Tags {
-		if key = cut(key, 127); reserved(key) == "" {
-			tags[key] = cut(value, 255)
-		}
-	}
+	tags, notes := metadata(req.Tags)
+	notes = append(notes, leaveRoom(tags, snapshotTags)...)
 	description := req.Description
 	if len(v.Attachments) > 0 && req.DeviceTag != "" {
 		tags[req.DeviceTag] = v.Attachments[0].Device
@@ -48,14 +44,27 @@ func (d *Disks) SnapshotDisk(ctx context.Context, req volume.DiskSnapshot) (volu
 			return volume.Disk{}, err
 		}
 	}
-	out := volume.Disk{Handle: s.ID}
-	err = end(ctx, opSnapshotDisk, d.aSnapshot(s.ID), func(ctx context.Context, id string) error {
-		return d.api.DeleteTags(ctx, id, []string{TagUnconfirmed})
-	})
-	if err != nil {
-		out.Notes = append(out.Notes, fmt.Sprintf("snapshot %s is taken; its tag %s stays: %v", s.ID, TagUnconfirmed, err))
+	if err := d.confirm(ctx, opSnapshotDisk, d.aSnapshot(s.ID)); err != nil {
+		ctx, cancel := afterwards(ctx)
+		defer cancel()
+		return volume.Disk{}, d.dropSnapshot(ctx, s.ID, err)
 	}
-	return out, nil
+	return volume.Disk{Handle: s.ID, Notes: notes}, nil
+}
+
+// snapshotTags is how many tags a snapshot gets beside the Director's: its layout, the request, unconfirmed, the device and
+// the name.
+const snapshotTags = 5
+
+// leaveRoom takes away what would be too many tags, the least telling first, and says so.
+func leaveRoom(tags map[string]string, room int) (notes []string) {
+	for i, key := range byUse(tags) {
+		if i >= maxTags-room {
+			delete(tags, key)
+			notes = append(notes, fmt.Sprintf("tag %s is left out: EC2 takes %d", key, maxTags))
+		}
+	}
+	return notes
 }
 
 // takeOnce asks for the snapshot, and looks for it by its tag where the answer is lost.
@@ -96,7 +105,7 @@ func (d *Disks) awaitCompleted(ctx context.Context, s ec2.Snapshot) error {
 		return now.State == "completed", err
 	})
 	if errors.Is(err, errSnapshotFailed) {
-		return d.dropFailed(ctx, s.ID)
+		return d.dropSnapshot(ctx, s.ID, err)
 	}
 	if err != nil && ctx.Err() != nil {
 		return fault.New(fault.Pending, opSnapshotDisk, s.ID, "EC2 still copies the data; the snapshot exists, and `diskbridge orphans` lists it")
@@ -104,12 +113,12 @@ func (d *Disks) awaitCompleted(ctx context.Context, s ec2.Snapshot) error {
 	return fault.Wrap(opSnapshotDisk, s.ID, err)
 }
 
-// dropFailed deletes a snapshot that this call took and EC2 could not complete: the Director never learns its name.
-func (d *Disks) dropFailed(ctx context.Context, id string) error {
+// dropSnapshot deletes a snapshot that this call took and cannot answer: the Director never learns its name.
+func (d *Disks) dropSnapshot(ctx context.Context, id string, why error) error {
 	if err := end(ctx, opSnapshotDisk, d.aSnapshot(id), d.api.DeleteSnapshot); err != nil {
-		return fault.New(fault.Internal, opSnapshotDisk, id, "%v; it is left, see `diskbridge orphans`: %v", errSnapshotFailed, err)
+		return fault.New(fault.KindOf(why), opSnapshotDisk, id, "%v; it is left, see `diskbridge orphans`: %v", why, err)
 	}
-	return fault.New(fault.Internal, opSnapshotDisk, id, "%v; it was deleted again, take another", errSnapshotFailed)
+	return fault.New(fault.KindOf(why), opSnapshotDisk, id, "%v; it was deleted again, take another", why)
 }
 
 // DeleteDiskSnapshot deletes a snapshot; nil where it is gone. One of Kubernetes' stays.

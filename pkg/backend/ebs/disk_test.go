@@ -117,10 +117,21 @@ func TestDisks_ANameIsOneDisk(t *testing.T) {
 	if d, err := other.CreateDisk(t.Context(), req); err != nil || d.Handle == first {
 		t.Errorf("another Director's disk of this name: %+v, %v", d, err)
 	}
-	larger := req
-	larger.Bytes = 2 * volume.GiB
-	if _, err := c.disks().CreateDisk(t.Context(), larger); !fault.Is(err, fault.Conflict) {
-		t.Errorf("another size under the name: %v", err)
+	for what, change := range map[string]func(*volume.DiskRequest){
+		"another size":     func(r *volume.DiskRequest) { r.Bytes = 2 * volume.GiB },
+		"another VM":       func(r *volume.DiskRequest) { r.Node = c.node(1) },
+		"another type":     func(r *volume.DiskRequest) { r.Parameters = map[string]string{"type": "gp2"} },
+		"other tags":       func(r *volume.DiskRequest) { r.Tags = map[string]string{"team": "a"} },
+		"other throughput": func(r *volume.DiskRequest) { r.Parameters = map[string]string{"throughput": "200"} },
+	} {
+		other := req
+		change(&other)
+		if d, err := c.disks().CreateDisk(t.Context(), other); err != nil || d.Handle == first || len(d.Notes) != 1 || !strings.Contains(d.Notes[0], "has the name") {
+			t.Errorf("%s under the name: %+v, %v", what, d, err)
+		}
+	}
+	if again := c.create(t, req); again != first {
+		t.Errorf("the same name and request made %s beside %s", again, first)
 	}
 	if err := c.disks().DeleteDisk(t.Context(), first); err != nil {
 		t.Fatal(err)
@@ -227,7 +238,10 @@ func TestDisks_UnderEventualConsistency(t *testing.T) {
 					return err
 				},
 				func() error { return c.disks().DetachDisk(t.Context(), id, c.node(0)) },
-				func() error { return c.disks().ChangeDisk(t.Context(), id, volume.DiskChange{Bytes: 2 * volume.GiB}) },
+				func() error {
+					_, err := c.disks().ChangeDisk(t.Context(), id, volume.DiskChange{Bytes: 2 * volume.GiB})
+					return err
+				},
 				func() error { _, err := c.disks().AttachDisk(t.Context(), id, c.node(1)); return err },
 				func() error { return c.disks().DetachDisk(t.Context(), id, c.node(1)) },
 				func() error { return c.disks().DeleteDisk(t.Context(), id) },
@@ -258,13 +272,16 @@ func TestDisks_Tags(t *testing.T) {
 		"director": "d", strings.Repeat("k", 200): strings.Repeat("v", 300), "diskbridge.io/layout": "raw", "aws:x": "y", "kubernetes.io/cluster/c": "owned",
 	})
 	tags := c.disk(t, id).tags
-	if err != nil || len(notes) != 2 || tags["director"] != "d" || tags["kubernetes.io/cluster/c"] != "owned" || tags[ebs.TagLayout] != "blank" ||
+	if err != nil || len(notes) != 3 || tags["director"] != "d" || tags["kubernetes.io/cluster/c"] != "owned" || tags[ebs.TagLayout] != "blank" ||
 		len(tags[strings.Repeat("k", 127)]) != 255 {
 		t.Errorf("notes %v, tags %v, %v", notes, tags, err)
 	}
-	c.fault(emulator.Fault{Operation: "CreateTags", Nth: 1, Effect: "refuse", Code: "TagLimitExceeded"})
-	if notes, err := c.disks().TagDisk(t.Context(), id, map[string]string{"a": "b"}); err != nil || len(notes) != 1 {
-		t.Errorf("too many tags: %v, %v", notes, err)
+	for _, code := range []string{"TagLimitExceeded", "InvalidParameterValue"} {
+		c.fault(emulator.Fault{Operation: "CreateTags", Effect: "refuse", Code: code})
+		if notes, err := c.disks().TagDisk(t.Context(), id, map[string]string{"a": "b", "b": "c"}); err != nil || len(notes) != 2 {
+			t.Errorf("%s: %v, %v", code, notes, err)
+		}
+		c.ClearFaults()
 	}
 	if _, err := c.disks().TagDisk(t.Context(), "vol-00000000000000000", map[string]string{"a": "b"}); !fault.Is(err, fault.NotFound) {
 		t.Errorf("no disk: %v", err)

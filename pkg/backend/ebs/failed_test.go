@@ -33,14 +33,14 @@ func TestModification_Failed(t *testing.T) {
 			c := newCloud(t, emulator.Options{Window: 400 * time.Millisecond, Seed: 3}, 600*time.Millisecond)
 			id := c.create(t, volume.DiskRequest{Bytes: 10 * volume.GiB, Node: c.node(0)})
 			c.failsLater("ModifyVolume")
-			err := c.disks().ChangeDisk(t.Context(), id, row)
+			_, err := c.disks().ChangeDisk(t.Context(), id, row)
 			if !fault.Is(err, fault.Unsupported) || !strings.Contains(err.Error(), "which is as it was: The modification failed") {
 				t.Errorf("%v (%v)", err, fault.KindOf(err))
 			}
 			if got := c.shapeOf(id); got != "gp3 10 3000" {
 				t.Errorf("it has become %s", got)
 			}
-			if err := c.disks().ChangeDisk(t.Context(), id, row); err != nil {
+			if _, err := c.disks().ChangeDisk(t.Context(), id, row); err != nil {
 				t.Errorf("the next attempt: %v", err)
 			}
 			if got := c.shapeOf(id); got == "gp3 10 3000" || c.count("ModifyVolume") != 2 {

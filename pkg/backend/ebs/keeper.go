@@ -43,7 +43,18 @@ func record(v ec2.Volume, why string) Record {
 	}
 }
 
-// Volumes lists the disks that somebody holds or whose layout is known; all lists every one of the region.
+// lacksRoom says which tag of ours a disk has no room for, or "".
+func lacksRoom(v ec2.Volume) string {
+	for _, key := range []string{TagLayout, TagHolder} {
+		if n := tagCount(v.Tags); v.Tags[key] == "" && n >= maxTags && heldByKubernetes(v.Tags) == "" {
+			return fmt.Sprintf("%d tags: no room for %s", n, key)
+		}
+	}
+	return ""
+}
+
+// Volumes lists the disks that somebody holds, whose layout is known, or that have no room for either tag; all lists every
+// one of the region.
 func (k Keeper) Volumes(ctx context.Context, all bool) ([]Record, error) {
 	var list []Record
 	for token := ""; ; {
@@ -52,7 +63,7 @@ func (k Keeper) Volumes(ctx context.Context, all bool) ([]Record, error) {
 			return nil, fault.Wrap("list volumes", "", err)
 		}
 		for _, v := range page {
-			if r := record(v, ""); all || r.Holder != "" || r.Layout != "" {
+			if r := record(v, lacksRoom(v)); all || r.Holder != "" || r.Layout != "" || r.Why != "" {
 				list = append(list, r)
 			}
 		}
@@ -86,7 +97,7 @@ func (k Keeper) Orphans(ctx context.Context) ([]Record, error) {
 		}
 	}
 	for _, v := range blank {
-		if v.Tags[TagUnconfirmed] == "" && v.State == ec2.StateAvailable && strings.HasPrefix(v.Tags[TagHolder], HolderBosh) {
+		if !isUnconfirmed(v.Tags) && v.State == ec2.StateAvailable && strings.HasPrefix(v.Tags[TagHolder], HolderBosh) {
 			list = append(list, record(v, "never attached"))
 		}
 	}
@@ -209,5 +220,9 @@ func (k Keeper) free(ctx context.Context, op, id string) (ec2.Volume, error) {
 // String is the record in one line.
 func (r Record) String() string {
 	dash := func(s string) string { return cmp.Or(s, "-") }
-	return fmt.Sprintf("%-22s %-10s %6d GiB  %-8s %-7s  %-28s %s", r.ID, r.State, r.GiB, dash(r.Type), dash(r.Layout), dash(r.Holder), dash(cmp.Or(r.On, r.Why)))
+	last := cmp.Or(r.On, r.Why)
+	if r.On != "" && r.Why != "" {
+		last = r.On + "; " + r.Why
+	}
+	return fmt.Sprintf("%-22s %-10s %6d GiB  %-8s %-7s  %-28s %s", r.ID, r.State, r.GiB, dash(r.Type), dash(r.Layout), dash(r.Holder), dash(last))
 }

@@ -2,6 +2,7 @@ package ebs_test
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -88,17 +89,22 @@ func TestKeeper_Orphans(t *testing.T) {
 	if _, err := c.disks().AttachDisk(t.Context(), attached, c.node(0)); err != nil {
 		t.Fatal(err)
 	}
-	c.fault(emulator.Fault{Operation: "DeleteTags", Effect: "refuse", Code: "UnauthorizedOperation"})
-	left := c.create(t, volume.DiskRequest{Node: c.node(0)})
-	if s, err := c.disks().SnapshotDisk(t.Context(), volume.DiskSnapshot{Handle: attached}); err != nil || len(s.Notes) != 1 {
-		t.Errorf("a snapshot that cannot be confirmed: %+v, %v", s, err)
+	answered, err := c.disks().SnapshotDisk(t.Context(), volume.DiskSnapshot{Handle: attached})
+	if err != nil {
+		t.Fatal(err)
 	}
-	c.ClearFaults()
+	left := c.create(t, volume.DiskRequest{Node: c.node(0)})
+	lost, err := c.disks().SnapshotDisk(t.Context(), volume.DiskSnapshot{Handle: attached})
+	for _, id := range []string{left, lost.Handle} { // as a process leaves them that is killed
+		if err := errors.Join(err, c.client().CreateTags(t.Context(), id, map[string]string{ebs.TagUnconfirmed: "true"})); err != nil {
+			t.Fatal(err)
+		}
+	}
 	list, err := k.Orphans(t.Context())
 	why := map[string]int{}
 	for _, r := range list {
 		why[r.Why]++
-		if r.ID == attached {
+		if r.ID == attached || r.ID == answered.Handle {
 			t.Errorf("an attached disk is listed: %v", r)
 		}
 	}
@@ -177,5 +183,47 @@ func TestKeeper_KubernetesOrphans(t *testing.T) {
 	}
 	if n := c.count("DeleteVolume"); n != 0 {
 		t.Errorf("%d deletions", n)
+	}
+}
+
+// TestOrphans_ListNothingGood: where EC2 refuses to take the tag away that says that nobody was answered, what was answered
+// is no orphan all the same.
+func TestOrphans_ListNothingGood(t *testing.T) {
+	t.Parallel()
+	refuse := func(operation, code string) emulator.Fault {
+		return emulator.Fault{Operation: operation, Effect: "refuse", Code: code}
+	}
+	for name, tc := range map[string]struct {
+		faults   []emulator.Fault
+		answered bool
+	}{
+		"once, in passing":          {[]emulator.Fault{{Operation: "DeleteTags", Nth: 1, Effect: "refuse", Code: "ConcurrentTagAccess"}}, true},
+		"denied":                    {[]emulator.Fault{refuse("DeleteTags", "UnauthorizedOperation")}, true},
+		"denied, as all other tags": {[]emulator.Fault{refuse("DeleteTags", "UnauthorizedOperation"), refuse("CreateTags", "UnauthorizedOperation")}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := instant(t)
+			id := c.create(t, volume.DiskRequest{Node: c.node(0)})
+			if _, err := c.disks().AttachDisk(t.Context(), id, c.node(0)); err != nil {
+				t.Fatal(err)
+			}
+			c.fault(tc.faults...)
+			snapshot, err := c.disks().SnapshotDisk(t.Context(), volume.DiskSnapshot{Handle: id})
+			disk, diskErr := c.disks().CreateDisk(t.Context(), volume.DiskRequest{Bytes: volume.GiB, Node: c.node(0)})
+			if (err == nil) != tc.answered || (diskErr == nil) != tc.answered {
+				t.Errorf("snapshot_disk: %+v, %v; create_disk: %+v, %v", snapshot, err, disk, diskErr)
+			}
+			c.ClearFaults()
+			list, err := ebs.NewKeeper(c.client()).Orphans(t.Context())
+			for _, r := range list {
+				if r.Why != "never attached" {
+					t.Errorf("it lists %v", r)
+				}
+			}
+			if n := len(c.State().Snapshots); err != nil || (n == 1) != tc.answered {
+				t.Errorf("%d snapshots, %v", n, err)
+			}
+		})
 	}
 }
