@@ -1,15 +1,12 @@
 package mount
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -79,13 +76,9 @@ func lookAt(path string) error {
 	return err
 }
 
-// prepareRoot mounts the root of a file system where only this process sees it, since the child has a mount namespace of
-// its own that ends with it, and works on what is there.
+// prepareRoot works on the root of a file system, which only this process sees.
 func prepareRoot(ctx context.Context, o order, a *answer) (err error) {
-	if _, err := execute(ctx, "", o.Program, mountArgs(o.Source, o.Path, o.Options)); err != nil {
-		return err
-	}
-	root, err := os.OpenRoot(o.Path)
+	root, err := mountApart(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -150,34 +143,43 @@ func (c children) run(ctx, life context.Context, t *task, o order) (a answer, er
 	if err != nil {
 		return a, err
 	}
-	var out, said bounded
-	err = t.run(ctx, o.Do, o.Path, func() error {
-		cmd := exec.CommandContext(life, c.argv[0], c.argv[1:]...)
-		cmd.Env = []string{"LC_ALL=C", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
-		cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(input), &out, &said
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-		if o.Program != "" { // it mounts for itself only
-			cmd.SysProcAttr.Unshareflags = unix.CLONE_NEWNS
-		}
-		cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
-		cmd.WaitDelay = time.Second
-		err := cmd.Run()
-		if life.Err() != nil {
-			return fault.New(fault.Unavailable, o.Do, o.Path, "the server has not answered in time")
-		}
-		if err != nil {
-			return fmt.Errorf("run %s: %w: %s", c.argv[0], err, said.String())
-		}
-		return nil
+	var found answer
+	err = t.run(ctx, o.Do, o.Path, func() (err error) {
+		found, err = c.answer(life, o, input)
+		return err
 	})
 	if err != nil {
 		return a, err
 	}
-	if err := json.Unmarshal(out.Bytes(), &a); err != nil {
-		return a, fmt.Errorf("a child answers %q: %w", out.String(), err)
-	}
-	if !a.Failed {
+	if a = found; !a.Failed {
 		return a, nil
 	}
 	return a, &fault.Error{Op: o.Do, Subject: o.Path, Kind: a.Kind, Err: &childError{a}}
+}
+
+// answer starts a child and returns what it has written. A whole answer counts however the child ended afterwards.
+func (c children) answer(life context.Context, o order, input []byte) (a answer, err error) {
+	p := program{path: c.argv[0], args: c.argv[1:], input: string(input)}
+	p.attr.Setpgid = true
+	p.cancel = func(pid int) error { return unix.Kill(-pid, unix.SIGKILL) } // with what it started
+	if o.Program != "" {                                                    // it would keep a mount namespace
+		p.attr.Pdeathsig = unix.SIGKILL
+	}
+	defer p.close()
+	if err := p.open(); err != nil {
+		return a, err
+	}
+	ended := p.run(life)
+	out := firstBytes(p.stdout)
+	wrong := json.Unmarshal([]byte(out), &a)
+	switch {
+	case wrong == nil:
+		return a, nil
+	case life.Err() != nil:
+		return answer{}, fault.New(fault.Unavailable, o.Do, o.Path, "the server has not answered in time")
+	case ended != nil:
+		return answer{}, fmt.Errorf("run %s: %w", c.argv[0], ended)
+	default:
+		return answer{}, fmt.Errorf("a child answers %q: %w", out, wrong)
+	}
 }

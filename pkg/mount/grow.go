@@ -100,16 +100,28 @@ func (b *Block) growStaged(ctx context.Context, t *task, d device, plan volume.B
 	if err := b.unmount(ctx, t, point, 0); err != nil {
 		return err
 	}
-	if err := b.repair(ctx, t, d, "-f", "-p"); err != nil { // resize2fs insists on it
+	if err := b.growUnmounted(ctx, t, d); err != nil {
 		return err
-	}
-	if err := b.tools.write(ctx, t, "resize2fs", d.node); err != nil {
-		return fault.Wrap("grow", d.node, err)
 	}
 	if err := b.mount(ctx, t, d, plan, point); err != nil {
 		return err
 	}
 	return b.growAt(ctx, t, d, point)
+}
+
+// growUnmounted grows an ext4 that is not mounted, after the whole check that resize2fs insists on. Once begun it goes on to its
+// end, whatever becomes of ctx: a later call would have to check again, and would never come to growing a large disk.
+func (b *Block) growUnmounted(ctx context.Context, t *task, d device) error {
+	return t.run(ctx, "grow", d.node, func() error {
+		ctx := context.WithoutCancel(ctx)
+		if err := b.repair(ctx, t, d, "-f", "-p"); err != nil {
+			return err
+		}
+		if err := b.sysfs.verify(d); err != nil {
+			return err
+		}
+		return fault.Wrap("grow", d.node, b.tools.write(ctx, t, "resize2fs", d.node))
+	})
 }
 
 // growAt is grow of what is mounted at point.

@@ -25,6 +25,9 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if len(os.Args) == 3 && os.Args[1] == pluginMode {
+		os.Exit(plugin(os.Args[2]))
+	}
 	os.Exit(m.Run())
 }
 

@@ -66,9 +66,11 @@ func (e entry) device() (devno, bool) {
 // table is the mount table.
 type table []entry
 
-func readTable() (table, error) {
+func readTable() (table, error) { return readTableOf("/proc/self/mountinfo") }
+
+func readTableOf(path string) (table, error) {
 	// Kernels before 5.8 can miss entries while the table changes: read until two readings agree.
-	content, err := utilio.ConsistentRead("/proc/self/mountinfo", 10)
+	content, err := utilio.ConsistentRead(path, 10)
 	if err != nil {
 		return nil, fmt.Errorf("read the mount table: %w", err)
 	}

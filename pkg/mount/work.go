@@ -2,6 +2,7 @@ package mount
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,7 +20,8 @@ type keeper struct {
 type task struct {
 	keeper *keeper
 	key    string
-	users  int // the operation itself and the calls it started; guarded by keeper.mu
+	users  int      // the operation itself and the calls it started; guarded by keeper.mu
+	tool   *toolRun // that is writing to the volume's disk, or nil; guarded by keeper.mu
 	free   chan struct{}
 }
 
@@ -38,6 +40,9 @@ func (k *keeper) begin(ctx context.Context, key string) (*task, error) {
 		select {
 		case <-current.free:
 		case <-ctx.Done():
+			if tool := current.running(); tool != nil {
+				return nil, fault.New(fault.Pending, "wait for", key, "%s; retry, and the call is answered when it is done", tool)
+			}
 			return nil, fault.New(fault.Pending, "wait for", key, "an earlier operation on this volume has not come back yet; try again")
 		}
 	}
@@ -67,8 +72,37 @@ func (t *task) run(ctx context.Context, what, subject string, fn func() error) e
 	case err := <-done:
 		return err
 	case <-ctx.Done():
+		if tool := t.running(); tool != nil {
+			return fault.New(fault.Pending, what, subject, "%s, longer than the deadline, and goes on; retry, and the call is answered when it is done", tool)
+		}
 		return fault.New(fault.UnknownOutcome, what, subject, "it has not come back within the deadline and goes on; try again")
 	}
+}
+
+// begins notes the tool that is writing to the volume's disk from now on; nil for none.
+func (t *task) begins(tool *toolRun) {
+	t.keeper.mu.Lock()
+	defer t.keeper.mu.Unlock()
+	t.tool = tool
+}
+
+func (t *task) running() *toolRun {
+	t.keeper.mu.Lock()
+	defer t.keeper.mu.Unlock()
+	return t.tool
+}
+
+// writing returns what tools are writing now.
+func (k *keeper) writing() (out []string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, t := range k.tasks {
+		if t.tool != nil {
+			out = append(out, t.tool.String())
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // drain waits until no task is left.

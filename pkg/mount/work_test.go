@@ -27,14 +27,17 @@ func TestBlock_AHangingToolDoesNotHangTheCall(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	wantKind(t, b.Stage(ctx, fresh(volume.Ext4), n.Mkdir("staging")), fault.UnknownOutcome, "mkfs.ext4")
+	wantKind(t, b.Stage(ctx, fresh(volume.Ext4), n.Mkdir("staging")), fault.Pending, "mkfs.ext4 has been working on ", "nvme1n1 for")
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("the call took %v", took)
 	}
 	t.Run("meanwhile nobody else works on the volume", func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
-		wantKind(t, b.Stage(ctx, fresh(volume.Ext4), n.Path("staging")), fault.Pending, "try again")
+		wantKind(t, b.Stage(ctx, fresh(volume.Ext4), n.Path("staging")), fault.Pending, "mkfs.ext4 has been working", "retry")
+		if w := b.Writing(); len(w) != 1 || !strings.Contains(w[0], "mkfs.ext4") {
+			t.Errorf("writing are %q", w)
+		}
 		wantKind(t, b.Drain(ctx), fault.Pending)
 	})
 	t.Run("what it began is finished and found", func(t *testing.T) {
