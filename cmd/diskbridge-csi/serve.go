@@ -81,6 +81,9 @@ func serve(ctx context.Context, s *config.Settings, inKubernetes bool) (err erro
 	if s.Mode.Node() {
 		p.openNode(ctx)
 		defer p.drain(ctx)
+		serving, stop := afterTools(ctx, p.block.Writing)
+		defer stop()
+		ctx = serving
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, kind := range s.Kinds {

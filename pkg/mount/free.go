@@ -25,7 +25,8 @@ const (
 // moment, since a mkfs that a killed node plugin began may still be at work. It opens without writing: udev reads the
 // partition table again, and takes partitions away meanwhile, whenever somebody closes a disk that he could have written.
 //
-// A file system that is frozen and mounted nowhere is thawed: nothing else would end it. Kinds: InUse (with the disk's users).
+// A file system that is frozen and mounted nowhere is thawed: nothing else would end it. Kinds: InUse (with the disk's users), Pending (a
+// tool that an earlier node plugin began).
 func (b *Block) exclusive(ctx context.Context, t *task, d device) error {
 	busy := func(err error) bool { return errors.Is(err, unix.EBUSY) }
 	tries := 0
@@ -45,10 +46,13 @@ func (b *Block) exclusive(ctx context.Context, t *task, d device) error {
 	if !busy(err) {
 		return fault.Wrap("open", d.node, err)
 	}
-	var who string
+	var who, tool string
 	last := err
-	if err := t.run(context.WithoutCancel(ctx), "find users", d.node, func() error { who = d.users(); return nil }); err != nil {
+	if err := t.run(context.WithoutCancel(ctx), "find users", d.node, func() error { who, tool = d.users(), d.leftWriting(); return nil }); err != nil {
 		return err
+	}
+	if tool != "" {
+		return fault.New(fault.Pending, "open", d.node, "process %s still writes to the disk, which a node plugin began that has ended, or an operator; retry when it is done", tool)
 	}
 	return &fault.Error{Op: "open", Subject: d.node, Kind: fault.InUse, Message: "the disk is still in use: " + who, Err: last}
 }

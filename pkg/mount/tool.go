@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/diskbridge/diskbridge/pkg/fault"
@@ -81,6 +82,22 @@ func killed(name string, err error) error {
 	}
 	return &fault.Error{Op: "run", Subject: name, Kind: fault.Unavailable, Err: err,
 		Message: "the tool was killed from outside the driver: for want of memory (see the kernel log), by the end of its container, or by an operator; the next call looks at what it left"}
+}
+
+// leftWriting names a tool that writes to the disk and is not this process's: its node plugin has ended before it.
+func (d device) leftWriting() string {
+	for _, p := range processesWith(d.openIn) {
+		_, name, _ := strings.Cut(p, "(")
+		switch name = strings.TrimSuffix(name, ")"); name {
+		case "e2fsck", "resize2fs", "btrfstune":
+			return p
+		default:
+			if strings.HasPrefix(name, "mkfs.") {
+				return p
+			}
+		}
+	}
+	return ""
 }
 
 func (b toolbox) find(name string) (string, error) {

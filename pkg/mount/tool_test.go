@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -243,6 +244,43 @@ echo $? >done.new; mv done.new done
 	if code, err := os.ReadFile(filepath.Join(dir, "done")); err != nil || string(code) != "0\n" {
 		t.Errorf("e2fsck ended with %q (%v)", code, err)
 	}
+}
+
+// TestBlock_WaitsForAToolThatAnEarlierPluginBegan, and never starts a second one on the same disk.
+func TestBlock_WaitsForAToolThatAnEarlierPluginBegan(t *testing.T) {
+	n := mounttest.NewNode(t)
+	disk := n.Attach(serial, size)
+	mounttest.Run(t, "mkfs.ext4", "-q", disk.Node)
+	var ends [2]int
+	must(t, unix.Pipe2(ends[:], unix.O_CLOEXEC|unix.O_NONBLOCK))
+	for err := error(nil); err == nil; { // so that e2fsck waits where it says how far it is
+		_, err = unix.Write(ends[1], make([]byte, 4096))
+	}
+	must(t, errors.Join(unix.SetNonblock(ends[0], false), unix.SetNonblock(ends[1], false)))
+	full, fill := os.NewFile(uintptr(ends[0]), "full"), os.NewFile(uintptr(ends[1]), "fill")
+	cmd := exec.CommandContext(t.Context(), "e2fsck", "-f", "-p", "-C", "3", disk.Node)
+	cmd.ExtraFiles = []*os.File{fill}
+	must(t, cmd.Start())
+	held := func() bool {
+		f, err := os.OpenFile(disk.Node, os.O_RDONLY|unix.O_EXCL, 0)
+		if err == nil {
+			_ = f.Close()
+		}
+		return errors.Is(err, unix.EBUSY)
+	}
+	eventually(t, "e2fsck has the disk", held)
+	b, second := newBlock(n), filepath.Join(t.TempDir(), "second")
+	b.deviceWait = 300 * time.Millisecond
+	b.tools = scripts(t, map[string]string{"e2fsck": "touch " + second + "; exec /usr/sbin/e2fsck \"$@\""})
+	wantKind(t, b.Stage(t.Context(), fresh(volume.Ext4), n.Mkdir("staging")), fault.Pending, fmt.Sprintf("process %d (e2fsck)", cmd.Process.Pid), "retry")
+	if there(second)() {
+		t.Error("a second e2fsck was started on the disk")
+	}
+	must(t, fill.Close())
+	go func() { _, _ = io.Copy(io.Discard, full) }()
+	must(t, cmd.Wait())
+	must(t, full.Close())
+	must(t, b.Stage(t.Context(), fresh(volume.Ext4), n.Path("staging")))
 }
 
 // TestNFS_PreparingEndsWithItsPlugin: what hangs on a server would keep its namespace for ever.
