@@ -33,7 +33,9 @@ func TestAttachVolume_conflicts(t *testing.T) {
 	if shown := c.devices(here); len(shown) != 1 {
 		t.Errorf("DescribeInstances shows %v, want only the volume, not what the image takes", shown)
 	}
-	c.wantCode(c.attach(free, here, "/dev/../sda"), "InvalidParameterValue")
+	for _, name := range []string{"/dev/../sda", "/dev/xvddy", "/dev/xvddz", "/dev/xvdea", "xvddy"} {
+		c.wantCode(c.attach(free, here, name), "InvalidParameterValue")
+	}
 	c.wantCode(c.attach(free, "i-0123456789abcdef0", "/dev/xvdba"), "InvalidInstanceID.NotFound")
 	c.wantCode(c.attach(free, "nobody", "/dev/xvdba"), "InvalidInstanceID.Malformed")
 	c.wantCode(c.attach("vol-0123456789abcdef0", here, "/dev/xvdba"), "InvalidVolume.NotFound")

@@ -67,7 +67,7 @@ func (s *Server) ensureInstances(ctx context.Context) error {
 
 // addInstance numbers and keeps an instance, and gives it its trees and its metadata service.
 func (s *Server) addInstance(ctx context.Context, i *store.Instance) error {
-	i.Launched, i.HiddenDevices = s.options.Clock.Now(), s.options.HiddenDevices
+	i.Launched, i.HiddenDevices, i.InvalidDevices = s.options.Clock.Now(), s.options.HiddenDevices, s.options.InvalidDevices
 	i.AttachLimit, i.Interfaces = s.options.AttachLimit, 1
 	err := s.store.Update(func() error {
 		for _, other := range s.store.Instances.All(store.Truth) {

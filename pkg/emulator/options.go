@@ -66,21 +66,22 @@ func Profiles() map[string]Profile {
 
 // Options say what to emulate. The zero Options are a usable emulator.
 type Options struct {
-	Listen        string             // address; 127.0.0.1 and any port if empty
-	StateDir      string             // where the state survives; empty keeps it in memory
-	Profile       string             // Instant if empty
-	Instances     int                // how many there are at first; DefaultInstances if 0
-	Zones         []string           // of the instances in order, repeated; the region's a and b if empty
-	InstanceType  string             // of the first instances; DefaultInstanceType if empty
-	HiddenDevices []string           // device names that every image takes without showing them; /dev/xvdb if nil
-	AttachLimit   int                // volumes per instance beside its root; the type's own if 0
-	Storage       storage.Storage    // the disks; none if nil. The server closes it
-	Files         storage.FileServer // what mount targets' addresses lead to; nothing if nil. The server closes it
-	S3Server      string             // path of versitygw, the program that keeps the objects of S3; no S3 if empty
-	Seed          int64              // fixes ids, durations, lags and chances
-	Clock         *clock.Clock       // the machine's if nil
-	Region        string             // DefaultRegion if empty
-	AccountID     string             // DefaultAccountID if empty
+	Listen         string             // address; 127.0.0.1 and any port if empty
+	StateDir       string             // where the state survives; empty keeps it in memory
+	Profile        string             // Instant if empty
+	Instances      int                // how many there are at first; DefaultInstances if 0
+	Zones          []string           // of the instances in order, repeated; the region's a and b if empty
+	InstanceType   string             // of the first instances; DefaultInstanceType if empty
+	HiddenDevices  []string           // device names that every image takes without showing them; /dev/xvdb if nil
+	InvalidDevices []string           // device names that every image refuses beside those that EC2 never takes
+	AttachLimit    int                // volumes per instance beside its root; the type's own if 0
+	Storage        storage.Storage    // the disks; none if nil. The server closes it
+	Files          storage.FileServer // what mount targets' addresses lead to; nothing if nil. The server closes it
+	S3Server       string             // path of versitygw, the program that keeps the objects of S3; no S3 if empty
+	Seed           int64              // fixes ids, durations, lags and chances
+	Clock          *clock.Clock       // the machine's if nil
+	Region         string             // DefaultRegion if empty
+	AccountID      string             // DefaultAccountID if empty
 
 	AccessKeyID, SecretAccessKey string        // of the one user; the defaults if empty
 	Window                       time.Duration // replaces the profile's consistency window if not 0; at most 2 s

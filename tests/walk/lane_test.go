@@ -38,6 +38,7 @@ type disk struct {
 	tags     []string  // values that the tag walk may have
 	iops     []int32   // of a shared volume, that it may have
 	changed  time.Time // when tags or iops were last asked for
+	changes  int       // modifications that were requested
 	pin      pin
 }
 

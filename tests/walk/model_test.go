@@ -25,6 +25,9 @@ func (l *lane) judge(outcomes []outcome) {
 	}
 	may := make([]bool, len(outcomes)) // by what was true before any of the requests
 	for i, o := range outcomes {
+		if o.verb == expand || o.verb == modify {
+			l.disk.changes++
+		}
 		may[i] = o.code == codes.OK || transient(o.code) || l.mayRefuse(o, rivalOf(i))
 	}
 	for i, o := range outcomes {
@@ -67,14 +70,22 @@ func (l *lane) mayRefuse(o outcome, rival verb) bool {
 		// Held by another node, or in no state to be used.
 		{codes.FailedPrecondition, publish}:  held && !l.shared() && d.on[o.node] < yes || d.there != yes || rival == publish || rival == remove || l.changing(o.node),
 		{codes.FailedPrecondition, remove}:   held || rival == publish,
-		{codes.FailedPrecondition, expand}:   d.there != yes,
-		{codes.FailedPrecondition, modify}:   d.there != yes,
+		{codes.FailedPrecondition, expand}:   d.there != yes || d.refusesChange(o),
+		{codes.FailedPrecondition, modify}:   d.there != yes || d.refusesChange(o),
 		{codes.FailedPrecondition, clone}:    held || d.there != yes || d.id != l.twin.source, // the source is in use
 		{codes.FailedPrecondition, snapshot}: d.there != yes,
 
 		{codes.ResourceExhausted, publish}: d.on[o.node] < yes, // the node is full
 	}[refusal{o.code, o.verb}]
 	return known && allowed
+}
+
+// refusesChange reports whether EC2 may refuse the change: another one still runs, or those of the day are used up. A lost
+// answer may have cost two.
+func (d *disk) refusesChange(o outcome) bool {
+	text := o.err.Error()
+	return d.changes >= 2 && strings.Contains(text, "EC2 is still changing the volume") ||
+		d.changes >= 3 && strings.Contains(text, "VolumeModificationRateExceeded")
 }
 
 func (l *lane) created(o outcome) {
@@ -101,6 +112,7 @@ func (l *lane) madeVolume(o outcome) {
 			l.dead = append(l.dead, d.id)
 		}
 		d.id, d.min, d.max, d.on = o.id, d.asked, d.asked, [nodes]sure{}
+		d.changes = 0
 		d.tags, d.iops = []string{""}, []int32{leastIOPS}
 	}
 	d.there, d.ending = yes, false

@@ -107,6 +107,50 @@ func TestPublish_ABlankDiskIsMarkedBeforeAnythingCanWriteToIt(t *testing.T) {
 	}
 }
 
+// TestPublish_ANameThatEC2Refuses ended the attach for good, where the reason was another than that it is in use.
+func TestPublish_ANameThatEC2Refuses(t *testing.T) {
+	t.Parallel()
+	t.Run("another is tried", func(t *testing.T) {
+		c := newCloud(t, emulator.Options{InvalidDevices: []string{"/dev/xvdba", "/dev/xvdbc", "/dev/sdf"}, HiddenDevices: []string{"/dev/xvdbb", "/dev/sdg"}}, 50*time.Millisecond)
+		b := c.backend()
+		for i, calls := range []int{4, 5} { // the second knows what the first has learned
+			v := mustCreate(t, b, fmt.Sprint("v", i))
+			if _, err := publish(t, b, v.Handle, c.node(0)); err != nil || c.count("AttachVolume") != calls {
+				t.Errorf("Publish = %v after %d calls, want %d", err, c.count("AttachVolume"), calls)
+			}
+		}
+		if _, err := c.disks().AttachDisk(t.Context(), c.create(t, volume.DiskRequest{Node: c.node(0)}), c.node(0)); err != nil {
+			t.Errorf("attach_disk = %v", err)
+		}
+	})
+	t.Run("not without end, and the next call goes on", func(t *testing.T) {
+		var most []string
+		for _, first := range "bc" {
+			for second := 'a'; second <= 'z'; second++ {
+				most = append(most, "/dev/xvd"+string(first)+string(second))
+			}
+		}
+		c := newCloud(t, emulator.Options{InvalidDevices: most}, 50*time.Millisecond)
+		b := c.backend()
+		v := mustCreate(t, b, "v")
+		if _, err := publish(t, b, v.Handle, c.node(0)); !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "not a valid EBS device name") {
+			t.Errorf("Publish = %v", err)
+		}
+		if _, err := publish(t, b, v.Handle, c.node(0)); err != nil {
+			t.Errorf("the next call: %v", err)
+		}
+	})
+	t.Run("a refusal that is not about the name is final", func(t *testing.T) {
+		c := instant(t)
+		b := c.backend()
+		v := mustCreate(t, b, "v")
+		c.fault(emulator.Fault{Operation: "AttachVolume", Effect: faults.Refuse, Code: "InvalidParameterValue"})
+		if _, err := publish(t, b, v.Handle, c.node(0)); !fault.Is(err, fault.Invalid) || c.count("AttachVolume") != 1 {
+			t.Errorf("Publish = %v after %d calls", err, c.count("AttachVolume"))
+		}
+	})
+}
+
 func TestPublish_ALostReplyIsNoSecondAttachment(t *testing.T) {
 	t.Parallel()
 	for _, effect := range []faults.Effect{faults.DropReply, faults.FailAfter} {

@@ -1,10 +1,12 @@
 package ebs
 
 import (
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
+	"github.com/diskbridge/diskbridge/pkg/fault"
 )
 
 // deviceNames hands out device names per instance. It remembers names that are
@@ -24,6 +26,10 @@ type instanceNames struct {
 
 func newDeviceNames() *deviceNames { return &deviceNames{instances: map[string]*instanceNames{}} }
 
+// lastDevice is the last name with two letters that EC2 takes, as the authors of the EBS CSI driver found; EC2's own
+// documentation names no end.
+const lastDevice = "/dev/xvddx"
+
 // candidates lists the device names in the order they are tried: /dev/xvd[b-d][a-z]
 // are EC2's own recommendation for HVM instances, the rest follows for instances
 // that hold more volumes.
@@ -31,7 +37,9 @@ func newDeviceNames() *deviceNames { return &deviceNames{instances: map[string]*
 var candidates = func() (names []string) {
 	for _, first := range "bcda" {
 		for second := 'a'; second <= 'z'; second++ {
-			names = append(names, "/dev/xvd"+string(first)+string(second))
+			if name := "/dev/xvd" + string(first) + string(second); name <= lastDevice {
+				names = append(names, name)
+			}
 		}
 	}
 	for letter := 'b'; letter <= 'z'; letter++ {
@@ -78,6 +86,18 @@ func (d *deviceNames) markTaken(instance, name string) {
 	if state := d.instances[instance]; state != nil {
 		state.taken[name] = true
 	}
+}
+
+// maxRefusedNames bounds how many names one call tries after EC2 refused one for another reason than that it is in use.
+const maxRefusedNames = 30
+
+// refusesName reports whether EC2 refused the device name and not the attachment: another name may do. inUse says that the
+// name is taken.
+func refusesName(err error, device string) (refused, inUse bool) {
+	if fault.CodeOf(err) != "InvalidParameterValue" || !strings.Contains(err.Error(), device) {
+		return false, false
+	}
+	return true, strings.Contains(err.Error(), "already in use")
 }
 
 // forgetTaken gives every name of an instance another chance, when none is left.

@@ -44,3 +44,17 @@ func TestDeviceNames_NoneLeft(t *testing.T) {
 		t.Error("no name gets another chance")
 	}
 }
+
+// TestDeviceNames_EndWhereEC2sDo: /dev/xvddy and what follows were offered, and refused.
+func TestDeviceNames_EndWhereEC2sDo(t *testing.T) {
+	seen := map[string]bool{}
+	for _, name := range candidates {
+		if seen[name] || len(name) == len(lastDevice) && name > lastDevice {
+			t.Errorf("%s is offered", name)
+		}
+		seen[name] = true
+	}
+	if !seen[lastDevice] || len(seen) != 3*26+24+25 {
+		t.Errorf("%d names", len(seen))
+	}
+}

@@ -95,50 +95,51 @@ func (d *Disks) tryNames(ctx context.Context, v ec2.Volume, inst ec2.Instance) (
 	for _, a := range inst.Attachments {
 		taken[place(a.Device)] = true
 	}
+	refused := 0
 	for _, name := range diskNames(inst.Type) {
 		if taken[place(name)] {
 			continue
 		}
-		device, next, err := d.tryName(ctx, v, inst, name)
-		if !next {
+		device, err := d.tryName(ctx, v, inst, name)
+		wrong, inUse := refusesName(err, name)
+		if wrong && !inUse {
+			refused++
+		}
+		if !wrong || refused > maxRefusedNames {
 			return device, err
 		}
 	}
 	return "", fault.New(fault.InUse, opAttachDisk, v.ID, "VM %s has too many disks attached: every device name is taken", inst.ID)
 }
 
-// tryName asks for one name, again while what is in the way passes; next says that the name is taken.
-func (d *Disks) tryName(ctx context.Context, v ec2.Volume, inst ec2.Instance, name string) (device string, next bool, err error) {
+// tryName asks for one name, and repeats the request while what is in the way passes.
+func (d *Disks) tryName(ctx context.Context, v ec2.Volume, inst ec2.Instance, name string) (string, error) {
 	for start := time.Now(); ; {
 		_, err := untilKnown(ctx, opAttachDisk, func(ctx context.Context) error { return d.api.AttachVolume(ctx, v.ID, inst.ID, name) },
 			d.aVolume(v.ID), d.anInstance(inst.ID))
 		switch code := fault.CodeOf(err); {
 		case err == nil:
-			device, err = d.attachedAs(ctx, v.ID, inst.ID)
-			return device, false, err
-		case code == "InvalidParameterValue" && strings.Contains(err.Error(), "already in use"):
-			return "", true, nil
+			return d.attachedAs(ctx, v.ID, inst.ID)
 		case code == "VolumeInUse": // by us, in a call whose answer was lost, or by somebody who was faster
 			now, err := d.volume(ctx, opAttachDisk, v.ID) // EC2 may not have shown it before
 			if err == nil {
 				v, err = d.awaitFree(ctx, opAttachDisk, now, inst.ID)
 			}
 			if err != nil {
-				return "", false, err
+				return "", err
 			}
 			if _, here := v.On(inst.ID); here {
-				device, err = d.attachedAs(ctx, v.ID, inst.ID)
-				return device, false, err
+				return d.attachedAs(ctx, v.ID, inst.ID)
 			}
 		case code == "IncorrectState" && time.Since(start) < maxRelease, fault.Is(err, fault.UnknownOutcome):
 			// The instance is still starting, or the answer was lost: asking again tells.
 		case code == "AttachmentLimitExceeded": // no lack of room for disks, but of places on this VM
-			return "", false, &fault.Error{Op: opAttachDisk, Subject: v.ID, Kind: fault.InUse, Message: "VM " + inst.ID + " takes no more disks", Err: err}
+			return "", &fault.Error{Op: opAttachDisk, Subject: v.ID, Kind: fault.InUse, Message: "VM " + inst.ID + " takes no more disks", Err: err}
 		default:
-			return "", false, fault.Wrap(opAttachDisk+" to VM "+inst.ID, v.ID, err)
+			return "", fault.Wrap(opAttachDisk+" to VM "+inst.ID, v.ID, err)
 		}
 		if batch.Pause(ctx, 500*time.Millisecond) != nil {
-			return "", false, fault.New(fault.Pending, opAttachDisk, v.ID, "EC2 did not attach it to VM %s in time (%v); ask again", inst.ID, err)
+			return "", fault.New(fault.Pending, opAttachDisk, v.ID, "EC2 did not attach it to VM %s in time (%v); ask again", inst.ID, err)
 		}
 	}
 }

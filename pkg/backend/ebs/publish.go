@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/diskbridge/diskbridge/pkg/cloud/batch"
@@ -178,7 +177,7 @@ func heldElsewhere(v ec2.Volume, instance string) error {
 
 // attach asks EC2 under one device name after the other until one is free. asOf is when the instance was read.
 func (b *Backend) attach(ctx context.Context, v ec2.Volume, inst ec2.Instance, asOf time.Time) (map[string]string, error) {
-	for again := true; ; {
+	for again, refused := true, 0; ; {
 		device, release, ok := b.devices.reserve(inst, asOf)
 		if !ok && again {
 			b.devices.forgetTaken(inst.ID)
@@ -188,31 +187,34 @@ func (b *Backend) attach(ctx context.Context, v ec2.Volume, inst ec2.Instance, a
 		if !ok {
 			return nil, fault.New(fault.Limit, opPublish, v.ID, "node %s has no free device name", inst.ID)
 		}
-		out, retry, err := b.attachAs(ctx, v, inst, device)
+		out, err := b.attachAs(ctx, v, inst, device)
 		release()
-		if !retry {
+		wrong, inUse := refusesName(err, device)
+		if wrong {
+			b.devices.markTaken(inst.ID, device)
+		}
+		if wrong && !inUse {
+			refused++
+		}
+		if !wrong || refused > maxRefusedNames {
 			return out, err
 		}
 	}
 }
 
-// attachAs asks EC2 for one device name; retry says that it is taken.
-func (b *Backend) attachAs(ctx context.Context, v ec2.Volume, inst ec2.Instance, device string) (out map[string]string, retry bool, err error) {
-	_, err = untilKnown(ctx, opPublish, func(ctx context.Context) error { return b.api.AttachVolume(ctx, v.ID, inst.ID, device) },
+// attachAs asks EC2 for one device name and waits until the volume is attached.
+func (b *Backend) attachAs(ctx context.Context, v ec2.Volume, inst ec2.Instance, device string) (map[string]string, error) {
+	_, err := untilKnown(ctx, opPublish, func(ctx context.Context) error { return b.api.AttachVolume(ctx, v.ID, inst.ID, device) },
 		b.aVolume(v.ID), b.anInstance(inst.ID))
 	switch code := fault.CodeOf(err); {
 	case err == nil, code == "VolumeInUse":
 		// VolumeInUse: by us, in a call whose answer was lost, or by another node. The wait tells.
-	case code == "InvalidParameterValue" && strings.Contains(err.Error(), "already in use"):
-		b.devices.markTaken(inst.ID, device)
-		return nil, true, nil
 	case code == "AttachmentLimitExceeded":
-		return nil, false, fault.Wrap(opPublish+" to node "+inst.ID, v.ID, err)
+		return nil, fault.Wrap(opPublish+" to node "+inst.ID, v.ID, err)
 	default:
-		return nil, false, fault.Wrap(opPublish, v.ID, err)
+		return nil, fault.Wrap(opPublish, v.ID, err)
 	}
-	out, err = b.awaitAttached(ctx, v.ID, inst.ID)
-	return out, false, err
+	return b.awaitAttached(ctx, v.ID, inst.ID)
 }
 
 // awaitAttached waits until DescribeVolumes shows the attachment complete. One that

@@ -16,7 +16,8 @@ const maxMultiAttach = 16
 
 // deviceName holds the names that AWS takes:
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/device_naming.html
-var deviceName = regexp.MustCompile(`^(/dev/)?(sd[a-z]([1-9]|1[0-5])?|hd[a-z]([1-9]|1[0-5])?|xvd[a-d]?[a-z])$`)
+// The last is /dev/xvddx, as the EBS CSI driver's authors found (pkg/cloud/devicemanager of that driver).
+var deviceName = regexp.MustCompile(`^(/dev/)?(sd[a-z]([1-9]|1[0-5])?|hd[a-z]([1-9]|1[0-5])?|xvd([a-c]?[a-z]|d[a-x]))$`)
 
 func (s *Service) attachVolume(ctx context.Context, p *wire.Params) (any, error) {
 	id, instance, device := p.Required("VolumeId"), p.Required("InstanceId"), p.Required("Device")
@@ -30,7 +31,7 @@ func (s *Service) attachVolume(ctx context.Context, p *wire.Params) (any, error)
 		return nil, err
 	}
 	if !deviceName.MatchString(device) {
-		return nil, wire.Errorf("InvalidParameterValue", "Value (%s) for parameter device is invalid. %s is not a valid EBS device name.", device, device)
+		return nil, invalidDevice(device)
 	}
 	a := store.Attachment{Instance: instance, Device: device, State: store.Attaching, Since: s.Clock.Now()}
 	err := s.Store.Update(func() error {
@@ -60,6 +61,10 @@ func (s *Service) attachVolume(ctx context.Context, p *wire.Params) (any, error)
 	return newAttachmentItem(id, a), nil
 }
 
+func invalidDevice(device string) error {
+	return wire.Errorf("InvalidParameterValue", "Value (%s) for parameter device is invalid. %s is not a valid EBS device name.", device, device)
+}
+
 func (s *Service) checkAttach(v *store.Volume, i *store.Instance, device string) error {
 	switch {
 	case v.State != store.Available:
@@ -72,6 +77,9 @@ func (s *Service) checkAttach(v *store.Volume, i *store.Instance, device string)
 		return wire.Errorf("VolumeInUse", "%s is already attached to an instance", v.ID)
 	case len(v.Attachments) >= maxMultiAttach:
 		return wire.Errorf("AttachmentLimitExceeded", "The volume %s has reached its limit of %d attachments.", v.ID, maxMultiAttach)
+	}
+	if slices.Contains(i.InvalidDevices, device) {
+		return invalidDevice(device)
 	}
 	t, _ := FindInstanceType(i.Type)
 	limit, taken := t.volumeLimit(i), i.HiddenDevices

@@ -219,6 +219,7 @@ type Instance struct {
 	Launched              time.Time
 	Number                int               // counts all instances from 0; addresses are made from it
 	HiddenDevices         []string          `json:",omitzero"` // taken by the AMI, shown nowhere
+	InvalidDevices        []string          `json:",omitzero"` // refused by the AMI
 	AttachLimit           int               `json:",omitzero"` // overrides the type's own
 	Interfaces            int               // network interfaces
 	IMDS                  string            `json:",omitzero"` // address of its metadata service
@@ -234,7 +235,7 @@ func (i *Instance) Due(now time.Time) bool { return i.Change.due(now) }
 
 func (i *Instance) clone() *Instance {
 	c := *i
-	c.Tags, c.HiddenDevices = maps.Clone(i.Tags), slices.Clone(i.HiddenDevices)
+	c.Tags, c.HiddenDevices, c.InvalidDevices = maps.Clone(i.Tags), slices.Clone(i.HiddenDevices), slices.Clone(i.InvalidDevices)
 	return &c
 }
 
