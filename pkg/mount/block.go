@@ -75,23 +75,29 @@ func (b *Block) Stage(ctx context.Context, plan volume.BlockPlan, stagingPath st
 		if err != nil {
 			return err
 		}
-		d, mounted, err := b.staged(ctx, t, disk, plan, point)
-		if err != nil {
+		return b.stage(ctx, t, disk, plan, point)
+	})
+}
+
+// stage mounts the plan's disk at the first of the volume's own points. What is dead at them is taken away.
+func (b *Block) stage(ctx context.Context, t *task, disk device, plan volume.BlockPlan, own ...string) error {
+	point := own[0]
+	d, mounted, err := b.staged(ctx, t, disk, plan, own...)
+	if err != nil {
+		return err
+	}
+	if !mounted {
+		if err := unused(disk, point); err != nil {
 			return err
 		}
-		if !mounted {
-			if err := unused(disk, point); err != nil {
-				return err
-			}
-			if d, err = b.prepare(ctx, t, disk, plan); err != nil {
-				return err
-			}
-			if err := b.mountPrepared(ctx, t, disk, d, plan, point); err != nil {
-				return err
-			}
+		if d, err = b.prepare(ctx, t, disk, plan); err != nil {
+			return err
 		}
-		return b.growStaged(ctx, t, d, plan, point, mounted)
-	})
+		if err := b.mountPrepared(ctx, t, disk, d, plan, point); err != nil {
+			return err
+		}
+	}
+	return b.growStaged(ctx, t, d, plan, point, mounted)
 }
 
 // work runs fn as the volume's only operation.
@@ -128,29 +134,22 @@ func resolve(ctx context.Context, t *task, path string) (string, error) {
 	return real, nil
 }
 
-// staged reports whether the plan's mount is at point already, and of what: the disk or its partition. A mount of the
-// plan's disk that no longer answers is taken away; any other mount is a conflict and stays.
-func (b *Block) staged(ctx context.Context, t *task, d device, plan volume.BlockPlan, point string) (device, bool, error) {
-	mounts, err := readTable()
-	if err != nil {
+// staged reports whether the plan's mount is at the first of its own points already, and of what: the disk or its partition.
+// A mount of the volume that is of no use any more is taken away; any other mount is a conflict and stays.
+func (b *Block) staged(ctx context.Context, t *task, d device, plan volume.BlockPlan, own ...string) (device, bool, error) {
+	e, is, err := b.clear(ctx, t, d, !plan.ReadOnly, own...)
+	switch {
+	case err != nil:
 		return d, false, err
-	}
-	e, ok := mounts.at(point)
-	if !ok {
+	case is == absent:
 		return d, false, nil
-	}
-	n, known := e.device()
-	if !known || !d.shows(n) {
-		return d, false, fault.New(fault.Conflict, "check mount", point, "%s (%s) is mounted there, and not disk %s; unmount it first if it is not needed", e.source, e.fsType, d.node)
-	}
-	if err := t.run(ctx, "look at", point, func() error { return alive(e) }); corrupted(err) {
-		return d, false, b.unmount(ctx, t, point, unix.MNT_DETACH)
-	} else if err != nil {
-		return d, false, err
+	case is == foreign:
+		return d, false, fault.New(fault.Conflict, "check mount", e.point, "%s is mounted there, and not disk %s; unmount it first if it is not needed", b.describe(e), d.node)
 	}
 	if why := b.asked.mismatch(e, plan); why != "" {
-		return d, false, fault.New(fault.Conflict, "check mount", point, "the disk is mounted there, but %s; unstage it first", why)
+		return d, false, fault.New(fault.Conflict, "check mount", e.point, "the disk is mounted there, but %s; unstage it first", why)
 	}
+	n, _ := e.device()
 	return b.sysfs.at(d, n), true, nil
 }
 
@@ -204,14 +203,14 @@ func (b *Block) mount(ctx context.Context, t *task, d device, plan volume.BlockP
 func (b *Block) Unstage(ctx context.Context, handle, stagingPath string) error {
 	return b.work(ctx, "unstage", handle, func(t *task) error {
 		_, err := takeAway(ctx, t, stagingPath, func(mounts table, e entry) error {
-			n, err := b.owned(e, handle, e.point)
+			n, flags, err := b.owned(e, handle)
 			if err != nil {
 				return err
 			}
-			if others := mounts.others(n, e.point); len(others) > 0 {
+			if others := mounts.apart(mounts.like(e), e.point); len(others) > 0 {
 				return fault.New(fault.InUse, "unmount", e.point, "the volume is still published at %s; unpublish it there first", others[0].point)
 			}
-			if err = b.unmount(ctx, t, e.point, 0); err == nil {
+			if err = b.unmount(ctx, t, e.point, flags); err == nil {
 				b.asked.forget(e.point)
 			}
 			if err == nil && e.readOnly() {
@@ -224,29 +223,6 @@ func (b *Block) Unstage(ctx context.Context, handle, stagingPath string) error {
 		}
 		return b.released(ctx, t, handle)
 	})
-}
-
-// owned proves that a mount is the handle's, as far as that can be known: a disk that is gone has no serial number any
-// more, and the number of a btrfs mount's disk is only as true as its node.
-func (b *Block) owned(e entry, handle, point string) (devno, error) {
-	n, known := e.device()
-	if !known {
-		if e.fsType == volume.Btrfs {
-			return devno{}, nil
-		}
-		return devno{}, fault.New(fault.Conflict, "unmount", point, "%s (%s) is mounted there, which is not a disk of %s; it was left alone", e.source, e.fsType, handle)
-	}
-	d, err := b.sysfs.byNumber(n)
-	if errors.Is(err, errNoDevice) {
-		return n, nil
-	}
-	if err != nil {
-		return n, err
-	}
-	if d.serial != serialOf(handle) {
-		return n, fault.New(fault.Conflict, "unmount", point, "disk %s with serial number %s is mounted there, which is not %s; it was left alone", d.node, d.serial, handle)
-	}
-	return n, nil
 }
 
 func serialOf(handle string) string { return strings.ReplaceAll(handle, "-", "") }

@@ -90,10 +90,15 @@ func (b *Block) released(ctx context.Context, t *task, handle string) error {
 	return b.exclusive(ctx, t, d)
 }
 
-// living returns the file systems that the kernel has on the disk, mounted or not: device → type. It is their sysfs
-// entries that tell: https://docs.kernel.org/admin-guide/ext4.html, "/sys entries".
-func (d device) living() map[device]string {
-	out := map[device]string{}
+// living is a file system that the kernel has on a disk or its first partition, mounted or not.
+type living struct {
+	device
+	fsType string
+}
+
+// living returns them. It is their sysfs entries that tell: https://docs.kernel.org/admin-guide/ext4.html, "/sys entries".
+func (d device) living() []living {
+	var out []living
 	for _, part := range []device{d, {node: d.node + "p1", number: d.first, serial: d.serial}} {
 		link, err := os.Readlink(filepath.Join("/sys/dev/block", part.number.String()))
 		if err != nil || part.number == (devno{}) {
@@ -102,7 +107,7 @@ func (d device) living() map[device]string {
 		name := filepath.Base(link)
 		for fsType, pattern := range map[string]string{volume.Ext4: "ext4/" + name, volume.XFS: "xfs/" + name, volume.Btrfs: "btrfs/*/devices/" + name} {
 			if found, _ := filepath.Glob("/sys/fs/" + pattern); len(found) > 0 { // the patterns are constant but for a device's name
-				out[part] = fsType
+				out = append(out, living{part, fsType})
 			}
 		}
 	}
@@ -112,26 +117,21 @@ func (d device) living() map[device]string {
 // thawUnmounted ends the freeze (fsfreeze, FIFREEZE) of a file system whose last mount is gone: the frozen state keeps it,
 // and no path leads to it any more. What is mounted in a namespace that is visible here stays as it is.
 func thawUnmounted(d device) error {
-	living := d.living()
-	if len(living) == 0 || len(d.mountedAt()) > 0 || len(d.mountedElsewhere()) > 0 {
+	alive := d.living()
+	if len(alive) == 0 || len(d.mountedAt()) > 0 || len(d.mountedElsewhere()) > 0 {
 		return nil
 	}
-	for part, fsType := range living {
-		if err := thaw(part, fsType); err != nil {
-			return fmt.Errorf("its %s is frozen, and does not thaw: %w", fsType, err)
+	for _, l := range alive {
+		if err := thaw(l.device, l.fsType); err != nil {
+			return fmt.Errorf("its %s is frozen, and does not thaw: %w", l.fsType, err)
 		}
 	}
 	return nil
 }
 
-// thaw gives the living file system a mount that nobody sees, and thaws it through that. The file system may end right
-// before; then it is mounted without a change to the disk, if it was read-only.
+// thaw thaws a living file system through a mount that nobody sees.
 func thaw(d device, fsType string) error {
-	noReplay := map[string]string{volume.Ext4: "noload", volume.XFS: "norecovery", volume.Btrfs: "rescue=nologreplay"}
-	tree, err := detachedMount(d.node, fsType, []string{"ro", noReplay[fsType]})
-	if errors.Is(err, unix.EBUSY) { // it is writable
-		tree, err = detachedMount(d.node, fsType, nil)
-	}
+	tree, err := livingMount(d, fsType, 0)
 	if err != nil {
 		return err
 	}
@@ -148,10 +148,20 @@ func thaw(d device, fsType string) error {
 	return os.NewSyscallError("FITHAW", err)
 }
 
+// livingMount gives a living file system a mount that no path leads to; closing it unmounts. The file system may end right
+// before; then it is mounted without a change to the disk, if it was read-only.
+func livingMount(d device, fsType string, attrs int) (int, error) {
+	noReplay := map[string]string{volume.Ext4: "noload", volume.XFS: "norecovery", volume.Btrfs: "rescue=nologreplay"}
+	tree, err := detachedMount(d.node, fsType, []string{"ro", noReplay[fsType]}, attrs)
+	if errors.Is(err, unix.EBUSY) { // it is writable
+		return detachedMount(d.node, fsType, nil, attrs)
+	}
+	return tree, err
+}
+
 const fithaw = 0xc0045878 // FITHAW, linux/fs.h
 
-// detachedMount mounts the node where no path leads to; closing it unmounts.
-func detachedMount(node, fsType string, options []string) (int, error) {
+func detachedMount(node, fsType string, options []string, attrs int) (int, error) {
 	fs, err := unix.Fsopen(fsType, unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return -1, kernelError("mount", node, err)
@@ -163,7 +173,7 @@ func detachedMount(node, fsType string, options []string) (int, error) {
 	if err := unix.FsconfigCreate(fs); err != nil {
 		return -1, mountError(fs, node, err)
 	}
-	tree, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0)
+	tree, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, attrs)
 	return tree, os.NewSyscallError("fsmount", err)
 }
 
@@ -180,14 +190,17 @@ func (d device) users() string {
 			out = append(out, "block device "+e.Name()+" lies on it")
 		}
 	}
+	if len(out) > 0 {
+		return strings.Join(out, "; ")
+	}
+	for _, l := range d.living() {
+		return fmt.Sprintf("the kernel still has its %s file system, which no process that is visible from here has mounted; find the container on the host with `grep -l %s /proc/*/mountinfo`, and end it", l.fsType, d.node)
+	}
 	for _, p := range processesWith(d.openIn) {
 		out = append(out, "process "+p+" has it open")
 	}
 	if len(out) > 0 {
 		return strings.Join(out, "; ")
-	}
-	for _, fsType := range d.living() {
-		return fmt.Sprintf("the kernel still has its %s file system, which no process visible from here has mounted; find the container on the host with `grep -l %s /proc/*/mountinfo`, and end it", fsType, d.node)
 	}
 	return "no process of it is visible from here; find it on the host with lsblk and fuser"
 }

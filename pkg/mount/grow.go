@@ -32,7 +32,7 @@ func (b *Block) Expand(ctx context.Context, plan volume.BlockPlan, stagingPath, 
 		}
 		n, known := e.device()
 		if !known || !d.shows(n) {
-			return fault.New(fault.NotFound, "check mount", path, "%s is mounted there, and not volume %s", e.source, plan.Handle)
+			return fault.New(fault.NotFound, "check mount", path, "%s is mounted there, and not volume %s", b.describe(e), plan.Handle)
 		}
 		if bytes, err = b.bytes(ctx, t, d); err != nil || raw {
 			return err
@@ -67,7 +67,7 @@ func (b *Block) seen(ctx context.Context, t *task, path string) (point string, e
 	}
 	n, raw := deviceAt(e, true)
 	if raw {
-		e = entry{number: n, source: e.source}
+		e.number = n
 	}
 	return point, e, raw, nil
 }

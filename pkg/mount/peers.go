@@ -41,9 +41,9 @@ func (e entry) propagates(to entry) bool {
 	return false
 }
 
-// others returns the mounts of the device's file system that are none of those at these points.
-func (t table) others(n devno, points ...string) []entry {
-	return slices.DeleteFunc(t.of(n), func(e entry) bool { return t.among(e, points) })
+// apart leaves out of some entries those that are at these points, or one mount with what is.
+func (t table) apart(entries []entry, points ...string) []entry {
+	return slices.DeleteFunc(entries, func(e entry) bool { return t.among(e, points) })
 }
 
 // among reports whether the entry is at one of the points, or one mount with what is.

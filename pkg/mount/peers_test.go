@@ -153,7 +153,7 @@ func TestTable_One(t *testing.T) {
 		}
 	}
 	var points []string
-	for _, e := range mounts.others(devno{259, 1}, "/kubelet/staging") {
+	for _, e := range mounts.apart(mounts.of(devno{259, 1}), "/kubelet/staging") {
 		points = append(points, e.point)
 	}
 	if got := strings.Join(points, " "); got != "/private/staging /kubelet/target /data/staging /data/kubelet/staging /elsewhere" {

@@ -31,11 +31,11 @@ func (b *Block) Publish(ctx context.Context, plan volume.BlockPlan, stagingPath,
 		}
 		source := d.node
 		if !plan.Raw {
-			if source, err = b.source(ctx, t, d, stagingPath); err != nil {
+			if source, err = b.source(ctx, t, d, plan, stagingPath, target, readOnly); err != nil {
 				return err
 			}
 		}
-		published, err := b.published(ctx, t, d, plan, target, readOnly)
+		published, err := b.published(ctx, t, d, target, readOnly)
 		if err != nil || published {
 			return err
 		}
@@ -73,55 +73,58 @@ func (b *Block) present(ctx context.Context, t *task, plan volume.BlockPlan) (d 
 	return d, nil
 }
 
-// source returns the staging path as the mount table shows it, if the plan's disk is mounted there and answers.
-func (b *Block) source(ctx context.Context, t *task, d device, stagingPath string) (string, error) {
+// source returns the staging path as the mount table shows it, if the plan's disk is mounted there and answers. What is left
+// of an earlier attachment, was shut down or, for a writer, made read-only by the kernel is staged again first: kubelet
+// repeats only this call for a pod that it has.
+func (b *Block) source(ctx context.Context, t *task, d device, plan volume.BlockPlan, stagingPath, target string, readOnlyTarget bool) (string, error) {
 	point, err := resolve(ctx, t, stagingPath)
 	if err != nil {
 		return "", err
 	}
-	mounts, err := readTable()
-	if err != nil {
+	own := []string{point}
+	_, is, err := b.examine(ctx, t, d, point)
+	switch {
+	case err != nil:
 		return "", err
+	case is == sound, is == readOnly && readOnlyTarget:
+		return point, nil
+	case is == dead: // and so is the target, if it shows the volume
+		own = append(own, target)
+	case is == absent:
+		if _, is, err = b.examine(ctx, t, d, target); err != nil {
+			return "", err
+		}
 	}
-	e, ok := mounts.at(point)
-	if n, known := e.device(); !ok || !known || !d.shows(n) {
+	if is == absent || is == foreign || is == sound {
 		return "", fault.New(fault.InUse, "check mount", point, "disk %s is not mounted there; stage the volume first", d.node)
 	}
-	if err := t.run(ctx, "look at", point, func() error { return alive(e) }); corrupted(err) {
-		return "", fault.New(fault.InUse, "check mount", point, "the mount no longer answers (%v); unstage the volume and stage it again", err)
-	} else if err != nil {
-		return "", err
+	plan.MayFormat = false // it was staged before
+	if err := b.stage(ctx, t, d, plan, own...); err != nil {
+		return "", fault.Wrap("stage again", point, err)
 	}
 	return point, nil
 }
 
-// published reports whether the target shows the disk already, in the right way. A mount of it that no longer answers
-// is taken away.
-func (b *Block) published(ctx context.Context, t *task, d device, plan volume.BlockPlan, target string, readOnly bool) (bool, error) {
-	mounts, err := readTable()
-	if err != nil {
-		return false, err
+// published reports whether the target shows the disk already, in the right way. A mount of it that is gone or no longer
+// answers is taken away.
+func (b *Block) published(ctx context.Context, t *task, d device, target string, wantReadOnly bool) (bool, error) {
+	for {
+		e, is, err := b.examine(ctx, t, d, target)
+		switch {
+		case err != nil || is == absent:
+			return false, err
+		case is == foreign:
+			return false, fault.New(fault.Conflict, "check mount", target, "%s is mounted there, and not disk %s; unmount it first if it is not needed", b.describe(e), d.node)
+		case is == gone || is == dead:
+			if err := b.unmount(ctx, t, target, unix.MNT_DETACH); err != nil {
+				return false, err
+			}
+		case e.readOnly() != wantReadOnly:
+			return false, fault.New(fault.Conflict, "check mount", target, "the volume is published there, but read-only is %t and not %t; unpublish it first", e.readOnly(), wantReadOnly)
+		default:
+			return true, nil
+		}
 	}
-	e, ok := mounts.at(target)
-	if !ok {
-		return false, nil
-	}
-	n, known := deviceAt(e, plan.Raw)
-	switch {
-	case !known || !d.shows(n):
-		return false, fault.New(fault.Conflict, "check mount", target, "%s (%s) is mounted there, and not disk %s; unmount it first if it is not needed", e.source, e.fsType, d.node)
-	case e.readOnly() != readOnly:
-		return false, fault.New(fault.Conflict, "check mount", target, "the volume is published there, but read-only is %t and not %t; unpublish it first", e.readOnly(), readOnly)
-	}
-	if plan.Raw {
-		return true, nil
-	}
-	if err := t.run(ctx, "look at", target, func() error { return alive(e) }); corrupted(err) {
-		return false, b.unmount(ctx, t, target, unix.MNT_DETACH)
-	} else if err != nil {
-		return false, err
-	}
-	return true, nil
 }
 
 // onlyTarget proves that the disk is seen at no other path than where it is staged: CSI specification, NodePublishVolume,
@@ -132,7 +135,7 @@ func onlyTarget(d device, staging, target string) error {
 		return err
 	}
 	others := rawTargets(mounts, d, target)
-	for _, e := range append(mounts.others(d.number, staging, target), mounts.others(d.first, staging, target)...) {
+	for _, e := range mounts.apart(append(mounts.of(d.number), mounts.of(d.first)...), staging, target) {
 		others = append(others, e.point)
 	}
 	if len(others) > 0 {
@@ -178,13 +181,10 @@ func makeTarget(target string, raw bool) error {
 func (b *Block) Unpublish(ctx context.Context, handle, targetPath string) error {
 	return b.work(ctx, "unpublish", handle, func(t *task) error {
 		target, err := takeAway(ctx, t, targetPath, func(_ table, e entry) error {
-			n, raw := deviceAt(e, true)
-			if raw {
-				e = entry{number: n, point: e.point, source: e.source}
-			}
-			n, err := b.owned(e, handle, e.point)
+			_, raw := deviceAt(e, true)
+			n, flags, err := b.owned(e, handle)
 			if err == nil {
-				err = b.unmount(ctx, t, e.point, 0)
+				err = b.unmount(ctx, t, e.point, flags)
 			}
 			if err == nil && raw {
 				b.release(ctx, t, n)

@@ -114,20 +114,15 @@ func TestBlock_PublishLeavesForeignTargetsAlone(t *testing.T) {
 	})
 }
 
-func TestBlock_PublishReplacesADeadTarget(t *testing.T) {
+func TestBlock_StatsOfADeadTarget(t *testing.T) {
 	n := mounttest.NewNode(t)
 	n.Attach(serial, size)
 	b, plan, staging, target, ctx := newBlock(n), fresh(volume.XFS), n.Mkdir("staging"), n.Path("target"), t.Context()
 	must(t, b.Stage(ctx, plan, staging))
 	must(t, b.Publish(ctx, plan, staging, target, false))
 	shutdown(t, staging)
-	wantKind(t, b.Publish(ctx, plan, staging, target, false), fault.InUse, "no longer answers")
 	_, err := b.Stats(ctx, handle, target)
 	wantKind(t, err, fault.Unavailable)
-	must(t, b.Unpublish(ctx, handle, target))
-	must(t, b.Stage(ctx, plan, staging))
-	must(t, b.Publish(ctx, plan, staging, target, false))
-	write(t, target+"/file", "alive")
 }
 
 func TestBlock_RawDevice(t *testing.T) {

@@ -26,9 +26,9 @@ func (b *Block) Stats(ctx context.Context, handle, path string) (Stats, error) {
 		if err != nil {
 			return err
 		}
-		n, err := b.owned(e, handle, point)
+		n, _, err := b.owned(e, handle)
 		if err != nil {
-			return fault.New(fault.NotFound, "check mount", point, "%s is mounted there, and not volume %s", e.source, handle)
+			return fault.New(fault.NotFound, "check mount", point, "%s is mounted there, and not volume %s", b.describe(e), handle)
 		}
 		return t.run(ctx, "measure", point, func() (err error) {
 			if raw {

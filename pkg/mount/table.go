@@ -46,8 +46,10 @@ type entry struct {
 	super   []string // of the file system
 }
 
+// readOnly reports whether nothing can be written through the mount, also where the kernel made the file system so after an
+// error (emergency_ro, since Linux 6.15).
 func (e entry) readOnly() bool {
-	return slices.Contains(e.options, "ro") || slices.Contains(e.super, "ro")
+	return slices.Contains(e.options, "ro") || slices.Contains(e.super, "ro") || slices.Contains(e.super, "emergency_ro")
 }
 
 // device returns the number of the block device below the mount. Btrfs shows an anonymous number, so its source's
@@ -204,6 +206,11 @@ func (t table) of(n devno) []entry {
 		}
 	}
 	return out
+}
+
+// like returns all mounts of the same file system.
+func (t table) like(e entry) []entry {
+	return slices.DeleteFunc(slices.Clone(t), func(f entry) bool { return f.number != e.number })
 }
 
 // corrupted reports whether err is what a dead mount answers, and not a missing file or permission.

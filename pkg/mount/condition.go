@@ -1,0 +1,232 @@
+package mount
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/diskbridge/diskbridge/pkg/fault"
+)
+
+// condition is what a mount at one of a volume's own paths is to that volume.
+type condition int
+
+const (
+	absent   condition = iota // nothing is mounted there
+	foreign                   // another disk or another kind of file system
+	gone                      // of an earlier attachment, whose disk is not there any more
+	dead                      // of the volume's disk, but the file system was shut down
+	readOnly                  // of the volume's disk, but the kernel made it read-only after an error
+	sound
+)
+
+// examine returns what is mounted at one of the paths of the disk's volume, and its condition.
+func (b *Block) examine(ctx context.Context, t *task, d device, point string) (e entry, is condition, err error) {
+	mounts, err := readTable()
+	if err != nil {
+		return e, absent, err
+	}
+	e, ok := mounts.at(point)
+	if !ok {
+		return e, absent, nil
+	}
+	n, raw := deviceAt(e, true)
+	known := raw
+	if !raw {
+		n, known = e.device()
+	}
+	switch {
+	case known && d.shows(n) && raw:
+		return e, sound, nil
+	case !known || !d.shows(n):
+		if isGone, err := b.sysfs.gone(e); isGone || err != nil {
+			return e, gone, err
+		}
+		return e, foreign, nil
+	}
+	err = t.run(ctx, "look at", point, func() error { return alive(e) })
+	switch {
+	case corrupted(err), err == nil && slices.Contains(e.super, "shutdown"): // ext4 still shows what it has in memory
+		return e, dead, nil
+	case err != nil:
+		return e, foreign, err
+	case mounts.failed(e):
+		return e, readOnly, nil
+	}
+	return e, sound, nil
+}
+
+// failed reports whether the kernel made the mount's file system read-only after an error: newer kernels say so, older
+// ones show a file system that is read-only under a mount that is not.
+func (t table) failed(e entry) bool {
+	return slices.Contains(e.super, "emergency_ro") ||
+		slices.Contains(e.super, "ro") && slices.ContainsFunc(t, func(f entry) bool { return f.number == e.number && !slices.Contains(f.options, "ro") })
+}
+
+// nodeName is how the node of a disk or of its first partition is called.
+var nodeName = regexp.MustCompile(`^nvme[0-9]+n[0-9]+(p1)?$`)
+
+// gone reports whether a mount was made from a disk's node and the kernel has no such disk any more. Its number and name
+// are not used again while a file system is mounted; a bound node says itself that it was deleted.
+func (s sysfs) gone(e entry) (bool, error) {
+	root, deleted := strings.CutSuffix(e.root, "//deleted")
+	n, raw := deviceAt(e, true)
+	if raw {
+		if deleted || !nodeName.MatchString(filepath.Base(root)) {
+			return deleted && nodeName.MatchString(filepath.Base(root)), nil
+		}
+	} else {
+		if filepath.Dir(e.source) != filepath.Clean(s.deviceRoot) || !nodeName.MatchString(filepath.Base(e.source)) {
+			return false, nil
+		}
+		var known bool
+		if n, known = e.device(); !known { // btrfs has no number but its node's
+			return true, nil
+		}
+	}
+	_, err := s.byNumber(n)
+	if errors.Is(err, errNoDevice) {
+		return true, nil
+	}
+	return false, err
+}
+
+// owned proves that a mount is the handle's, as far as that can be known: a disk that is gone has no serial number any
+// more. It returns the number of what is mounted, and how to unmount it: what is gone goes in use or not.
+func (b *Block) owned(e entry, handle string) (n devno, flags int, err error) {
+	n, known := deviceAt(e, true)
+	if !known {
+		n, known = e.device()
+	}
+	if isGone, err := b.sysfs.gone(e); isGone || err != nil {
+		return n, unix.MNT_DETACH, err
+	}
+	if known {
+		d, err := b.sysfs.byNumber(n)
+		if err == nil && d.serial == serialOf(handle) {
+			return n, 0, nil
+		}
+		if err != nil && !errors.Is(err, errNoDevice) {
+			return n, 0, err
+		}
+	}
+	return n, 0, fault.New(fault.Conflict, "unmount", e.point, "%s is mounted there, which is not %s; it was left alone", b.describe(e), handle)
+}
+
+// describe names what is mounted: the disk whose node is bound, or the file system.
+func (b *Block) describe(e entry) string {
+	n, raw := deviceAt(e, true)
+	if !raw {
+		if n, raw = e.device(); !raw {
+			return e.source + " (" + e.fsType + ")"
+		}
+		if d, err := b.sysfs.byNumber(n); err == nil {
+			return "disk " + d.node + " with serial number " + d.serial + " (" + e.fsType + ")"
+		}
+		return e.source + " (" + e.fsType + ")"
+	}
+	if d, err := b.sysfs.byNumber(n); err == nil {
+		return "disk " + d.node + " with serial number " + d.serial
+	}
+	return "block device " + n.String()
+}
+
+// clear takes away what is mounted at the first of the volume's own points from earlier attachments, and what is dead or, for
+// a writer, made read-only by the kernel. It returns what is left.
+func (b *Block) clear(ctx context.Context, t *task, d device, writer bool, own ...string) (entry, condition, error) {
+	for {
+		e, is, err := b.examine(ctx, t, d, own[0])
+		if err != nil {
+			return e, is, err
+		}
+		switch {
+		case is == gone: // in use or not: what still uses it reaches no disk
+			err = b.unmount(ctx, t, own[0], unix.MNT_DETACH)
+		case is == dead, is == readOnly && writer:
+			err = b.retire(ctx, t, d, e, is, own)
+		default:
+			return e, is, nil
+		}
+		if err != nil {
+			return e, is, err
+		}
+	}
+}
+
+// retire unmounts a file system that is dead or was made read-only, so that it can be checked and mounted again. That needs its
+// end: as long as anybody uses it, the kernel gives it to the next mount as it is. So it stays where it is then.
+func (b *Block) retire(ctx context.Context, t *task, d device, e entry, is condition, own []string) error {
+	why := map[condition]string{
+		dead:     "the file system was shut down",
+		readOnly: "the kernel made the file system read-only after an error (its log says which)",
+	}[is]
+	inUse := func(by string) error {
+		return fault.New(fault.InUse, "check mount", e.point, "%s; it can be checked and mounted again when nothing uses it any more, but %s", why, by)
+	}
+	mounts, err := readTable()
+	if err != nil {
+		return err
+	}
+	if others := mounts.apart(mounts.like(e), own...); len(others) > 0 {
+		return inUse("it is published at " + others[0].point + ": unpublish it there, which restarting its pods does")
+	}
+	var elsewhere []string
+	if err := t.run(ctx, "find users", d.node, func() error { elsewhere = d.mountedElsewhere(); return nil }); err != nil {
+		return err
+	}
+	if len(elsewhere) > 0 {
+		return inUse(strings.Join(elsewhere, "; "))
+	}
+	for _, point := range slices.Backward(own) {
+		if err := b.unmountAll(ctx, t, e, point); err != nil {
+			return err
+		}
+	}
+	err = b.exclusive(ctx, t, d)
+	if fault.Is(err, fault.InUse) {
+		n, _ := e.device()
+		err = errors.Join(inUse(err.Error()), t.run(ctx, "mount", e.point, func() error { return restore(d, n, e) }))
+	}
+	return err
+}
+
+// unmountAll takes away what is seen at a point as long as it is of that file system.
+func (b *Block) unmountAll(ctx context.Context, t *task, of entry, point string) error {
+	for {
+		mounts, err := readTable()
+		if err != nil {
+			return err
+		}
+		if e, ok := mounts.at(point); !ok || e.number != of.number {
+			return nil
+		}
+		if err := b.unmount(ctx, t, point, 0); err != nil {
+			return err
+		}
+	}
+}
+
+// restore mounts a file system again that is still alive in the kernel, as it was.
+func restore(d device, n devno, e entry) error {
+	attrs := 0
+	for _, o := range e.options {
+		a, _ := attribute(o)
+		attrs |= int(a)
+	}
+	for _, l := range d.living() {
+		if l.number != n {
+			continue
+		}
+		tree, err := livingMount(l.device, l.fsType, attrs)
+		if err != nil {
+			return err
+		}
+		return errors.Join(place(tree, e.point), unix.Close(tree))
+	}
+	return nil
+}
