@@ -217,6 +217,9 @@ func restore(d device, n devno, e entry) error {
 	for _, o := range e.options {
 		a, _ := attribute(o)
 		attrs |= int(a)
+		if o == "ro" {
+			attrs |= unix.MOUNT_ATTR_RDONLY
+		}
 	}
 	for _, l := range d.living() {
 		if l.number != n {
