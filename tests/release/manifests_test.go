@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -136,6 +137,107 @@ func TestOps_SwitchAndBack(t *testing.T) {
 	}
 }
 
+// TestManifests_WorkOnADirector renders every manifest on a director of bosh-deployment's shape, with its keys or with its
+// instance's role, and asks the executable with what comes of it. A file that is none of those asked here fails.
+func TestManifests_WorkOnADirector(t *testing.T) {
+	root := harness.Root(t)
+	e := harness.Emulator(t, harness.Dir(t), "--profile=instant", "--zones=us-east-1a")
+	endpoints := map[string]any{"ec2": e.Endpoint, "imds": e.Instances[0].IMDS}
+	var config struct {
+		CPIs []struct{ Properties map[string]any } `json:"cpis"`
+	}
+	readYAML(t, filepath.Join(root, "manifests/bosh/cpi-config.yml"), &config)
+	var comment bytes.Buffer
+	example, err := os.ReadFile(filepath.Join(root, "manifests/bosh/cpi-config.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(example)) {
+		if inner, ok := strings.CutPrefix(line, "#   "); ok {
+			comment.WriteString(inner)
+		}
+	}
+	role := map[string]any{}
+	if err := yaml.Unmarshal(comment.Bytes(), &role); err != nil || len(role) != 3 {
+		t.Fatalf("the example of a role: %v, %v", role, err)
+	}
+	manifests := map[string][]map[string]any{ // the contexts of calls
+		"cpi-config.yml":          {config.CPIs[0].Properties, withAll(config.CPIs[0].Properties, role)},
+		"cloud-config.yml":        {{}}, // TestManifests_NameWhatThereIs makes its disks
+		"ops/diskbridge-cpi.yml":  {{}},
+		"ops/native-disks.yml":    {{}},
+		"ops/back-to-aws-cpi.yml": {{}},
+	}
+	for path, contexts := range manifests {
+		for _, director := range []string{"static keys", "the instance's role"} {
+			for i, context := range contexts {
+				t.Run(fmt.Sprint(path, " ", i, ", ", director), func(t *testing.T) {
+					ops := []string{"diskbridge-cpi.yml"}
+					if op, ok := strings.CutPrefix(path, "ops/"); ok && op != ops[0] {
+						ops = append(ops, op)
+					}
+					g := manifest(t, ops...).Groups[0]
+					aws, _ := g.Properties["aws"].(map[string]any)
+					if director == "static keys" {
+						aws["access_key_id"], aws["secret_access_key"] = "test", "test"
+					} else { // aws/iam-instance-profile.yml of bosh-deployment
+						delete(aws, "access_key_id")
+						delete(aws, "secret_access_key")
+						aws["credentials_source"] = "env_or_profile"
+					}
+					own, _ := g.Properties["diskbridge"].(map[string]any)
+					own["endpoints"] = endpoints
+					properties, err := json.Marshal(g.properties(t, "diskbridge_cpi"))
+					if err != nil {
+						t.Fatal(err)
+					}
+					out := t.TempDir()
+					if _, err := render(t, filepath.Join(root, job), out, string(properties)); err != nil {
+						t.Fatal(err)
+					}
+					answer := ask(t, filepath.Join(out, "config/cpi.json"), "has_disk", withAll(context, map[string]any{"director_uuid": "d"}), "vol-00000000000000000")
+					if !strings.HasPrefix(answer, `{"result":false,"error":null`) {
+						t.Errorf("%s", answer)
+					}
+				})
+			}
+		}
+	}
+	folder := filepath.Join(root, "manifests/bosh")
+	err = filepath.WalkDir(folder, func(path string, d os.DirEntry, err error) error {
+		name, _ := filepath.Rel(folder, path)
+		if err == nil && !d.IsDir() && manifests[name] == nil {
+			t.Errorf("no case of this test renders %s", name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func withAll(a, b map[string]any) map[string]any {
+	out := maps.Clone(a)
+	maps.Copy(out, b)
+	return out
+}
+
+// ask runs the executable with a rendered configuration.
+func ask(t *testing.T, config, method string, context map[string]any, arguments ...any) string {
+	t.Helper()
+	request, err := json.Marshal(map[string]any{"method": method, "arguments": arguments, "api_version": 3, "context": context})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), filepath.Join(harness.Bin(t), "diskbridge-cpi"), "-config", config)
+	cmd.Env, cmd.Stdin = []string{"PATH=/usr/bin:/bin"}, bytes.NewReader(request)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
 // TestManifests_NameWhatThereIs reads the examples and looks up what they name.
 func TestManifests_NameWhatThereIs(t *testing.T) {
 	root := harness.Root(t)
@@ -169,7 +271,7 @@ func TestManifests_NameWhatThereIs(t *testing.T) {
 	dir := harness.Dir(t)
 	emulator := harness.Emulator(t, dir, "--profile=instant", "--zones=us-east-1a")
 	for _, d := range cloud.DiskTypes {
-		delete(d.Properties, "kms_key_arn") // the example's key is nobody's
+		delete(d.Properties, "kms_key_arn") // the example key does not exist
 		create(t, emulator.Endpoint, emulator.Instances[0].ID, d.Name, d.Size, d.Properties)
 	}
 	if len(cloud.DiskTypes) < 3 {
