@@ -40,19 +40,22 @@ func (b *Block) prepare(ctx context.Context, t *task, disk device, plan volume.B
 			return device{}, err
 		}
 	case found == (content{partition: "gpt"}) && (bosh || plan.Layout == volume.LayoutUnknown):
+	case found.partition != "" && found.partition != "gpt":
+		return device{}, otherTable(disk, "it carries "+found.String())
 	case found != content{} && bosh:
 		return device{}, fault.New(fault.InUse, "check disk", disk.node,
 			"it carries %s, but layout bosh (one GPT partition) is requested; nothing was touched. Mount it without the layout, or wipe it yourself if its data is not needed", found)
 	default:
 		return disk, b.fileSystem(ctx, t, disk, plan, found)
 	}
-	d, err := b.openPartition(ctx, t, disk)
+	d, unnamed, err := b.openPartition(ctx, t, disk)
 	if err != nil {
 		return device{}, err
 	}
 	if found, err = b.probe(ctx, t, d); err != nil {
 		return device{}, err
 	}
+	plan.MayFormat = plan.MayFormat && !unnamed
 	return d, b.fileSystem(ctx, t, d, plan, found)
 }
 
@@ -65,6 +68,9 @@ func (b *Block) fileSystem(ctx context.Context, t *task, d device, plan volume.B
 		}
 		return nil
 	case found == content{partition: "gpt"}:
+		if _, err := b.partitionOf(ctx, t, d); err != nil {
+			return err
+		}
 		return fault.New(fault.InUse, "check disk", d.node,
 			"it carries a partition table, but %s on the whole disk is requested; nothing was touched. If BOSH made it, use it through a hand-written PersistentVolume with the volume attribute %s=%s", plan.FSType, volume.ContextLayout, volume.LayoutBosh)
 	case found != content{}:

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/diskbridge/diskbridge/pkg/fault"
+	"github.com/diskbridge/diskbridge/pkg/volume"
 )
 
 // The layout that BOSH's agent makes and keeps, and the only one with a partition that is mounted here: a GPT with
@@ -27,7 +28,10 @@ const (
 )
 
 // span is where a partition lies, in bytes.
-type span struct{ start, size int64 }
+type span struct {
+	start, size int64
+	unnamed     bool // as BOSH's agents made it that used sfdisk; it is never formatted
+}
 
 // gpt is what sfdisk --json prints of a partition table, see sfdisk(8).
 type gpt struct {
@@ -38,6 +42,7 @@ type gpt struct {
 		Start int64  `json:"start"` // sectors
 		Size  int64  `json:"size"`  // sectors
 		Name  string `json:"name"`
+		Type  string `json:"type"`
 	} `json:"partitions"`
 }
 
@@ -52,9 +57,11 @@ func (g gpt) canonical() (s span, why string) {
 		return s, fmt.Sprintf("it has %d partitions", len(g.Partitions))
 	}
 	p := g.Partitions[0]
-	s = span{p.Start * g.SectorSize, p.Size * g.SectorSize}
+	s = span{start: p.Start * g.SectorSize, size: p.Size * g.SectorSize, unnamed: p.Name == ""}
 	switch {
-	case p.Name != partitionName:
+	case s.unnamed && !strings.EqualFold(p.Type, partitionType):
+		return s, fmt.Sprintf("its partition has no name and the type %s", p.Type)
+	case !s.unnamed && p.Name != partitionName:
 		return s, fmt.Sprintf("its partition is named %q", p.Name)
 	case !strings.HasSuffix(p.Node, "p1"):
 		return s, fmt.Sprintf("its partition is not the first (%s)", filepath.Base(p.Node))
@@ -78,16 +85,24 @@ func (b *Block) partitionOf(ctx context.Context, t *task, disk device) (span, er
 	}
 	s, why := table.GPT.canonical()
 	if why != "" {
-		return span{}, fault.New(fault.InUse, "check partition table", disk.node,
-			"%s; only a GPT with one partition, named %s and beginning at 1 MiB, as BOSH makes it, is mounted; nothing was touched. Use the volume as a raw device, or copy its data to a new volume", why, partitionName)
+		return span{}, otherTable(disk, why)
 	}
 	return s, nil
+}
+
+// otherTable refuses a partition table that is not mounted whatever the layout is said to be: then no answer may lead from
+// one layout to the other.
+func otherTable(disk device, why string) error {
+	return fault.New(fault.InUse, "check partition table", disk.node,
+		"%s; only a GPT with one Linux partition, named %s (or not named) and beginning at 1 MiB, as BOSH makes it, is mounted, and %s does not change that; nothing was touched. "+
+			"If an old BOSH agent made the disk, let BOSH copy it to a new one (another size or type in the deployment, without resizing in place). Otherwise use the volume as a raw device, or copy its data to a new volume",
+		why, partitionName, volume.ContextLayout)
 }
 
 // wholeDisk is where the partition lies that fills the disk.
 func wholeDisk(diskBytes int64) span {
 	const mib = 1 << 20
-	return span{partitionStart, (diskBytes-mib)/mib*mib - partitionStart} // the last MiB has the GPT's copy
+	return span{start: partitionStart, size: (diskBytes-mib)/mib*mib - partitionStart} // the last MiB has the GPT's copy
 }
 
 // makePartition writes the layout's partition table. The caller has proven that the disk is empty and the plan's.
@@ -109,11 +124,12 @@ func (b *Block) sfdisk(ctx context.Context, t *task, disk device, script string,
 	return fault.Wrap("write partition table", disk.node, b.tools.feed(ctx, t, script, "sfdisk", append(args, disk.node)...))
 }
 
-// openPartition returns the disk's only partition once the kernel shows it as the table has it.
-func (b *Block) openPartition(ctx context.Context, t *task, disk device) (d device, err error) {
+// openPartition returns the disk's only partition once the kernel shows it as the table has it. unnamed says that it may
+// not be formatted.
+func (b *Block) openPartition(ctx context.Context, t *task, disk device) (d device, unnamed bool, err error) {
 	want, err := b.partitionOf(ctx, t, disk)
 	if err != nil {
-		return device{}, err
+		return device{}, false, err
 	}
 	again := func(err error) bool { return fault.Is(err, fault.Unavailable) }
 	err = poll(ctx, b.deviceWait, again, func(ctx context.Context) error {
@@ -123,9 +139,9 @@ func (b *Block) openPartition(ctx context.Context, t *task, disk device) (d devi
 		})
 	})
 	if err != nil {
-		return device{}, err
+		return device{}, false, err
 	}
-	return d, nil
+	return d, want.unnamed, nil
 }
 
 // partition returns the kernel's view of the first partition, which it is told about where it does not know it yet.
@@ -212,7 +228,7 @@ func (b *Block) growPartition(ctx context.Context, t *task, d device) error {
 			return err
 		}
 	}
-	opened, err := b.openPartition(ctx, t, disk)
+	opened, _, err := b.openPartition(ctx, t, disk)
 	if err != nil {
 		return err
 	}

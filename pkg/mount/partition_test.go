@@ -49,7 +49,7 @@ func addPartition(t *testing.T, d *mounttest.Disk, bytes int64) string {
 	t.Helper()
 	var st unix.Stat_t
 	must(t, unix.Stat(d.Node, &st))
-	must(t, tellKernel(device{node: d.Node, number: number(st.Rdev)}, unix.BLKPG_ADD_PARTITION, span{partitionStart, bytes}))
+	must(t, tellKernel(device{node: d.Node, number: number(st.Rdev)}, unix.BLKPG_ADD_PARTITION, span{start: partitionStart, size: bytes}))
 	waitFor(t, d.Node+"p1")
 	return d.Node + "p1"
 }
