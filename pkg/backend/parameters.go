@@ -3,6 +3,7 @@ package backend
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,6 +19,8 @@ const (
 	String Type = "string"
 	Int    Type = "integer"
 	Bool   Type = "boolean"
+	// KMSKey is an id, alias or ARN of a key; which one exists is AWS's to say.
+	KMSKey Type = "KMS key"
 	// Prefix marks a key that stands for every key that begins with it.
 	Prefix Type = "prefix"
 )
@@ -41,6 +44,31 @@ type Parameters []Parameter
 // (--extra-create-metadata); such keys are not the user's.
 const provisionerPrefix = "csi.storage.k8s.io/"
 
+// FSTypeParameter names the file system in a StorageClass. Kubernetes' provisioner turns it into the capability's fs_type.
+const FSTypeParameter = provisionerPrefix + "fstype"
+
+// kmsKey are the forms of a KMS key's name. Servers that speak S3 have ids of their own.
+// https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#key-id
+var kmsKey = regexp.MustCompile(`^(arn:[a-z0-9-]+:kms:[A-Za-z0-9_.:/-]+|alias/[A-Za-z0-9_/-]+|[A-Za-z0-9_.-]+)$`)
+
+const maxKMSKey = 2048
+
+var (
+	fileSystemName = regexp.MustCompile(`^[A-Za-z0-9.]{0,16}$`)
+	objectName     = regexp.MustCompile(`^[A-Za-z0-9._-]{1,253}$`)
+)
+
+// checkReserved checks what is known of a key that belongs to Kubernetes: it ends in tags, paths and commands.
+func checkReserved(key, value string) error {
+	switch {
+	case key == FSTypeParameter && !fileSystemName.MatchString(value):
+		return fmt.Errorf("%.64q is no file system", value)
+	case createdFor[key] != "" && value != "" && !objectName.MatchString(value):
+		return fmt.Errorf("%.64q is no name of an object of Kubernetes", value)
+	}
+	return nil
+}
+
 // Values are decoded parameters under their declared keys.
 type Values map[string]string
 
@@ -52,6 +80,9 @@ func (ps Parameters) Decode(raw map[string]string) (Values, error) {
 	from := map[string]string{}
 	for _, key := range slices.Sorted(maps.Keys(raw)) {
 		if strings.HasPrefix(key, provisionerPrefix) {
+			if err := checkReserved(key, raw[key]); err != nil {
+				return nil, fmt.Errorf("parameter %q: %w", key, err)
+			}
 			values[key] = raw[key]
 			continue
 		}
@@ -147,6 +178,10 @@ func (p Parameter) check(value string) error {
 	case Bool:
 		if _, err := strconv.ParseBool(value); err != nil {
 			return fmt.Errorf("%q is not true or false", value)
+		}
+	case KMSKey:
+		if value != "" && (len(value) > maxKMSKey || !kmsKey.MatchString(value)) {
+			return fmt.Errorf("%.64q is no KMS key: give its id, alias/NAME, or arn:aws:kms:REGION:ACCOUNT:key/ID", value)
 		}
 	case String, Prefix:
 	}

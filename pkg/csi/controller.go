@@ -2,6 +2,8 @@ package csi
 
 import (
 	"context"
+	"fmt"
+	"strings"
 
 	csipb "github.com/container-storage-interface/spec/lib/go/csi"
 	"k8s.io/klog/v2"
@@ -84,6 +86,9 @@ func (s *Controller) CreateVolume(ctx context.Context, r *csipb.CreateVolumeRequ
 	if err := first(checkString("name", r.GetName()), capErr, srcErr, topErr, checkMap("parameters", r.GetParameters()), checkMap("mutable_parameters", r.GetMutableParameters())); err != nil {
 		return nil, invalid(op, "%v", err)
 	}
+	if err := s.checkFSType(capabilities, r.GetParameters()); err != nil {
+		return nil, invalid(op, "%v", err)
+	}
 	v, err := s.Broker.With(r.GetSecrets()).Create(ctx, s.Kind.Name, volume.CreateRequest{
 		Name: r.GetName(), Range: toRange(r.GetCapacityRange()), Capabilities: capabilities,
 		Parameters: r.GetParameters(), MutableParameters: r.GetMutableParameters(), Source: source, Topology: topology,
@@ -92,6 +97,25 @@ func (s *Controller) CreateVolume(ctx context.Context, r *csipb.CreateVolumeRequ
 		return nil, err
 	}
 	return &csipb.CreateVolumeResponse{Volume: fromVolume(v)}, nil
+}
+
+// checkFSType checks the file system of a StorageClass where it comes as a parameter. Kubernetes' provisioner makes it the
+// capability's; nodes learn of it from there only.
+func (s *Controller) checkFSType(capabilities []volume.Capability, parameters map[string]string) error {
+	fsType := parameters[backend.FSTypeParameter]
+	for _, c := range capabilities {
+		if fsType == "" || c.Block {
+			continue
+		}
+		if c.FSType != "" && !strings.EqualFold(c.FSType, fsType) {
+			return fmt.Errorf("parameter %q is %.32q, and fs_type of the capability %.32q", backend.FSTypeParameter, fsType, c.FSType)
+		}
+		c.FSType = fsType
+		if err := s.Broker.Supports(s.Kind.Name, c); err != nil {
+			return fmt.Errorf("parameter %q: %w", backend.FSTypeParameter, err)
+		}
+	}
+	return nil
 }
 
 // DeleteVolume deletes a volume that is ours; one that does not exist is a success.

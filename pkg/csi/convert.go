@@ -92,6 +92,8 @@ func toCapability(c *csipb.VolumeCapability) (volume.Capability, error) {
 	switch {
 	case c.GetAccessMode().GetMode() == csipb.VolumeCapability_AccessMode_UNKNOWN:
 		return out, fmt.Errorf("volume_capability.access_mode must be given")
+	case csipb.VolumeCapability_AccessMode_Mode_name[int32(c.GetAccessMode().GetMode())] == "":
+		return out, fmt.Errorf("volume_capability.access_mode %d is none that CSI has", c.GetAccessMode().GetMode())
 	case c.GetBlock() != nil:
 		out.Block = true
 	case c.GetMount() != nil:

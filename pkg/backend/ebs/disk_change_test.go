@@ -53,7 +53,7 @@ func TestDisks_ChangeInPlace(t *testing.T) {
 		},
 		{
 			"another key", volume.DiskRequest{Bytes: 10 * gib, Parameters: params{"encrypted": "true"}},
-			volume.DiskChange{Bytes: 10 * gib, Parameters: params{"encrypted": "true", "kmsKeyId": "arn:other"}}, 0, "gp3 10 3000 125", "another key (arn:other) needs a new one",
+			volume.DiskChange{Bytes: 10 * gib, Parameters: params{"encrypted": "true", "kmsKeyId": "alias/other"}}, 0, "gp3 10 3000 125", "another key (alias/other) needs a new one",
 		},
 		{"an unknown type", base, volume.DiskChange{Bytes: 10 * gib, Parameters: params{"type": "gp9"}}, 0, "gp3 10 4000 200", "is not one of gp3"},
 		{"another zone", base, volume.DiskChange{Bytes: 10 * gib, Parameters: params{"availabilityZone": "us-east-1b"}}, 0, "gp3 10 4000 200", "the disk is in zone us-east-1a"},

@@ -22,6 +22,7 @@ const (
 	keyInitRate   = "volumeInitializationRate"
 	keyAwaitInit  = "blockAttachUntilInitialized"
 	keyExisting   = "existingResourceId"
+	keyFSType     = "fstype"
 	keyTag        = backend.TagParameter
 	keyTagGone    = "tagDeletion"
 )
@@ -33,13 +34,13 @@ func Parameters() backend.Parameters {
 		backend.Parameter{Key: keyAutoCreate, Type: backend.Bool, Help: "Raise iopsPerGB's result to what the type needs at least, instead of failing."},
 		backend.Parameter{Key: keyAutoModify, Type: backend.Bool, Help: "Keep the ratio of iopsPerGB when the volume grows; remembered in the volume's tags."},
 		backend.Parameter{Key: keyEncrypted, Type: backend.Bool, Help: "Encrypt the volume. Without it the driver's --default-encrypted decides; an account that encrypts by default always does."},
-		backend.Parameter{Key: keyKMSKey, Aliases: []string{"kms_key_arn", "encryptionKey"}, Type: backend.String, Help: "KMS key (ARN, id or alias) for encryption; implies encrypted=true. Without it the driver's --default-kms-key-id, then the account's default key."},
+		backend.Parameter{Key: keyKMSKey, Aliases: []string{"kms_key_arn", "encryptionKey"}, Type: backend.KMSKey, Help: "KMS key (ARN, id or alias) for encryption; implies encrypted=true. Without it the driver's --default-kms-key-id, then the account's default key."},
 		backend.Parameter{Key: keyZone, Aliases: []string{"zone", "availability_zone"}, Type: backend.String, Help: "Availability zone. Prefer allowedTopologies with WaitForFirstConsumer; it must agree with the topology where both are given."},
 		backend.Parameter{Key: keyInitRate, Type: backend.Int, Help: "MiB/s at which a volume from a snapshot is filled (100 to 300; EC2 charges for it)."},
 		backend.Parameter{Key: keyAwaitInit, Type: backend.Bool, Help: "Attach a volume from a snapshot only once all its data is there."},
 		backend.Parameter{Key: keyExisting, Type: backend.String, Help: "Id of a volume (vol-…) to adopt instead of making one. It is never formatted nor deleted; deleting the claim only forgets it."},
 		backend.Parameter{Key: "blockExpress", Type: backend.Bool, Help: "Accepted and ignored: every io2 volume is Block Express."},
-		backend.Parameter{Key: "fstype", Type: backend.String, Help: "Accepted and ignored: Kubernetes' provisioner reads it, as csi.storage.k8s.io/fstype, which replaced it."},
+		backend.Parameter{Key: keyFSType, Type: backend.String, Help: "Accepted and ignored: Kubernetes' provisioner reads it, as csi.storage.k8s.io/fstype, which replaced it."},
 		tagParameter("volume"),
 	)
 }

@@ -95,10 +95,22 @@ func (b *Backend) decode(req volume.CreateRequest) (backend.Values, error) {
 			override(values, changed)
 		}
 	}
+	if err == nil {
+		err = checkFSType(req.Capabilities, values[keyFSType])
+	}
 	if err != nil {
 		return nil, fault.New(fault.Invalid, opCreate, req.Name, "%v", err)
 	}
 	return values, nil
+}
+
+// checkFSType checks a parameter that is otherwise ignored: what is no file system is a mistake in the StorageClass.
+func checkFSType(capabilities []volume.Capability, fsType string) error {
+	mounts := slices.ContainsFunc(capabilities, func(c volume.Capability) bool { return !c.Block })
+	if fsType == "" || !mounts || slices.Contains(volume.FSTypes(), strings.ToLower(fsType)) {
+		return nil
+	}
+	return fmt.Errorf("parameter %q: file system %.32q is not supported; use one of %s", keyFSType, fsType, strings.Join(volume.FSTypes(), ", "))
 }
 
 // override puts mutable parameters over those of the StorageClass. What another type cannot have, or what says the same

@@ -282,7 +282,7 @@ func TestModify_Throughput(t *testing.T) {
 	if n := c.count("efs:UpdateFileSystem"); n != 1 || c.fileSystem(v.Handle).Throughput != "elastic" {
 		t.Errorf("%d calls, now %s", n, c.fileSystem(v.Handle).Throughput)
 	}
-	wantFault(t, "too soon", b.Modify(t.Context(), v.Handle, map[string]string{"throughputMode": "bursting"}), fault.Unavailable, "24 hours")
+	wantFault(t, "too soon", b.Modify(t.Context(), v.Handle, map[string]string{"throughputMode": "bursting"}), fault.FailedPrecondition, "24 hours")
 	wantFault(t, "no number", b.Modify(t.Context(), v.Handle, map[string]string{"throughputMode": "provisioned"}), fault.Invalid, "provisionedThroughputInMibps")
 	wantFault(t, "no such parameter", b.Modify(t.Context(), v.Handle, map[string]string{"iops": "3"}), fault.Invalid, "iops")
 	wantFault(t, "a directory", b.Modify(t.Context(), v.Handle+":/a", map[string]string{"throughputMode": "elastic"}), fault.Invalid, "shares with others")

@@ -60,7 +60,7 @@ func shapeParameters() backend.Parameters {
 		{Key: keyPerformance, Aliases: []string{"volumeType", "type"}, Type: backend.String, Default: "generalPurpose", OneOf: []string{"generalPurpose", "maxIO"},
 			Help: "Performance mode of a new file system; maxIO excludes elastic throughput and One Zone."},
 		{Key: keyEncrypted, Type: backend.Bool, Default: "true", Help: "Encrypt a new file system at rest."},
-		{Key: keyKMSKey, Aliases: []string{"encryptionKey", "kms_key_arn"}, Type: backend.String, Help: "KMS key (ARN, id or alias) for encryption at rest. Without it the driver's --default-kms-key-id, then the account's key for EFS."},
+		{Key: keyKMSKey, Aliases: []string{"encryptionKey", "kms_key_arn"}, Type: backend.KMSKey, Help: "KMS key (ARN, id or alias) for encryption at rest. Without it the driver's --default-kms-key-id, then the account's key for EFS."},
 		{Key: keyToIA, Type: backend.String, OneOf: after, Help: "When files that nobody reads move to Infrequent Access."},
 		{Key: keyToArchive, Type: backend.String, OneOf: after, Help: "When files that nobody reads move to Archive; later than transitionToIA."},
 		{Key: keyToPrimary, Type: backend.String, OneOf: []string{"AFTER_1_ACCESS"}, Help: "Move files back to Standard when they are read."},

@@ -44,7 +44,7 @@ func placeParameters() backend.Parameters {
 		{Key: keyProfile, Aliases: []string{"profile"}, Type: backend.String, Help: "Endpoint profile of the driver's --s3-profiles: which S3 server. Without it AWS, or the profile \"default\"."},
 		{Key: keyRegion, Type: backend.String, Help: "Region of the bucket; without it the driver's, or the profile's."},
 		{Key: keyEncryption, Aliases: []string{"sse"}, Type: backend.String, OneOf: []string{withS3, withKMS}, Help: "Default encryption of a new bucket; sse-s3 where no KMS key is named."},
-		{Key: keyKMSKey, Aliases: []string{"encryptionKey", "kms_key_arn"}, Type: backend.String, Help: "KMS key of a new bucket (id, ARN or alias); implies sse-kms."},
+		{Key: keyKMSKey, Aliases: []string{"encryptionKey", "kms_key_arn"}, Type: backend.KMSKey, Help: "KMS key of a new bucket (id, ARN or alias); implies sse-kms."},
 		{Key: keyBucketKey, Type: backend.Bool, Default: "true", Help: "Use an S3 bucket key with sse-kms, which saves most requests to KMS."},
 		{Key: keyVersioning, Type: backend.Bool, Default: "false", Help: "Keep what is overwritten or deleted in a new bucket, until the volume is deleted."},
 		{Key: keyUploadDays, Type: backend.Int, Default: "7", Help: "Drop uploads to a new bucket that nobody finished within so many days; 0 keeps them."},
