@@ -20,7 +20,7 @@ GO_FOUND   = $(shell GOTOOLCHAIN=local $(GO) version 2>/dev/null | sed -n 's/^go
                echo $$v; printf '1.26\n%s\n' $$v | sort -V -C && echo ok; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test cover sanity conformance test-nvme test-kernels test-nfs soak lint fmt generate limits-table verify fuzz clean go-version
+.PHONY: help build demo test cover sanity conformance test-nvme test-kernels test-nfs test-cgroups soak lint fmt generate limits-table verify fuzz clean go-version
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,10 @@ test-kernels: go-version ## run the node half's disk tests on Linux 6.1 with all
 test-nfs: go-version ## run the node half on real NFSv4.1 mounts, in User Mode Linux
 	@.ci/install nfs
 	@$(GO) run -tags $(TAGS) ./tests/nfs
+
+test-cgroups: go-version $(VERSITYGW) ## run the mounter under control groups of version 2, in User Mode Linux
+	@.ci/install cgroups
+	@$(GO) run -tags $(TAGS) ./tests/cgroups -s3-server=$(VERSITYGW)
 
 cover: go-version $(VERSITYGW) ## run the tests and write coverage.out
 	@.ci/install test

@@ -127,7 +127,14 @@ func (m *mounterSettings) serve(ctx context.Context) (err error) {
 	ways := newGate(ctx, session, m.profiles)
 	m.objects.Program, m.objects.Gate = m.objectProgram(), ways
 	losses := mounter.NewLosses()
-	m.objects.Lost = func(l objectmount.Loss) { losses.Add(l.Handle, l.Targets) }
+	m.objects.Lost = func(l objectmount.Loss) {
+		outOfMemory := ""
+		if l.OutOfMemory {
+			outOfMemory = l.Reason
+		}
+		losses.Add(l.Handle, l.Targets, outOfMemory)
+	}
+	m.objects.Unbounded = losses.SetUnbounded
 	objects, err := objectmount.Open(ctx, m.objects)
 	if err != nil {
 		return errors.Join(err, ways.closeAll(), tunnels.Close())

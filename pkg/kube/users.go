@@ -35,6 +35,13 @@ func (c *Client) WarnUsers(ctx context.Context, driver, node, target, reason, me
 	return nil
 }
 
+// WarnNode writes a Warning event on a Node, where `kubectl describe node` shows it: those of kubelet have its name for its UID.
+func (c *Client) WarnNode(ctx context.Context, driver, node, reason, message string) error {
+	ctx, cancel := context.WithTimeout(ctx, eventLimit)
+	defer cancel()
+	return c.warn(ctx, driver, reference{"v1", "Node", "", node, node, ""}, reason, message, time.Now())
+}
+
 // userOf finds the claim and the pod of a target path; the pod is nil where it is gone from the node.
 func (c *Client) userOf(ctx context.Context, node, target string) (reference, *pod, error) {
 	parts := targetPath.FindStringSubmatch(target)

@@ -14,15 +14,19 @@ type Loss struct {
 	At      time.Time `json:"at"`
 	Handle  string    `json:"handle"`
 	Targets []string  `json:"targets"`
+	// OutOfMemory says how, if its program was ended for the memory that it took.
+	OutOfMemory string `json:"outOfMemory,omitempty"`
 }
 
-// Losses are the last mounts that this mounter lost, for the node plugin to tell of. It asks, since it is not always there.
+// Losses are the last mounts that this mounter lost, and whether it can bound their memory, for the node plugin to report. It
+// asks, since it is not always there.
 type Losses struct {
 	epoch string // of this mounter
 
-	mu   sync.Mutex // guards all below
-	last []Loss
-	n    int
+	mu        sync.Mutex // guards all below
+	last      []Loss
+	n         int
+	unbounded string
 }
 
 // maxLosses bounds what is kept for a plugin that is away.
@@ -31,13 +35,20 @@ const maxLosses = 256
 // NewLosses makes Losses.
 func NewLosses() *Losses { return &Losses{epoch: rand.Text()} }
 
-// Add notes a loss.
-func (l *Losses) Add(handle string, targets []string) {
+// Add notes a loss. outOfMemory is empty where that was not the reason.
+func (l *Losses) Add(handle string, targets []string, outOfMemory string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.n++
-	l.last = append(l.last, Loss{l.n, time.Now(), handle, targets})
+	l.last = append(l.last, Loss{l.n, time.Now(), handle, targets, outOfMemory})
 	l.last = l.last[max(0, len(l.last)-maxLosses):]
+}
+
+// SetUnbounded notes why a mount's memory has no limit of its own.
+func (l *Losses) SetUnbounded(reason string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.unbounded = reason
 }
 
 // lossCall asks for the losses after one of a mounter, and is the answer.
@@ -45,6 +56,8 @@ type lossCall struct {
 	Epoch  string `json:"epoch,omitempty"`
 	After  int    `json:"after,omitempty"`
 	Losses []Loss `json:"losses,omitempty"`
+	// Unbounded is why a mount's memory has no limit of its own; in answers only.
+	Unbounded string `json:"unbounded,omitempty"`
 }
 
 // since returns what was lost after that.
@@ -54,7 +67,7 @@ func (l *Losses) since(c lossCall) lossCall {
 	if c.Epoch != l.epoch {
 		c.After = 0
 	}
-	out := lossCall{Epoch: l.epoch, After: l.n}
+	out := lossCall{Epoch: l.epoch, After: l.n, Unbounded: l.unbounded}
 	for _, loss := range l.last {
 		if loss.Number > c.After {
 			out.Losses = append(out.Losses, loss)
@@ -74,16 +87,27 @@ const (
 	lossMemory = time.Minute
 )
 
-// WatchLosses calls tell for each mount that a mounter lost, until ctx ends. A mounter that does not answer is asked again.
-func (c *Client) WatchLosses(ctx context.Context, tell func(Loss)) {
+// Watcher is called with what a mounter has to report; its methods must not be nil.
+type Watcher struct {
+	Lost func(Loss)
+	// Unbounded is called with why a mount's memory has no limit of its own, with "" where each has one, and again when that
+	// changes.
+	Unbounded func(reason string)
+}
+
+// WatchLosses calls the watcher for each mount that a mounter lost, until ctx ends. A mounter that does not answer is asked again.
+func (c *Client) WatchLosses(ctx context.Context, w Watcher) {
 	again := time.NewTicker(lossInterval)
 	defer again.Stop()
 	for at := (lossCall{}); ; {
 		var answer lossCall
 		if c.call(ctx, http.MethodPost, "/losses", lossCall{Epoch: at.Epoch, After: at.After}, &answer) == nil {
+			if at.Epoch == "" || answer.Unbounded != at.Unbounded {
+				w.Unbounded(answer.Unbounded)
+			}
 			for _, loss := range answer.Losses {
 				if at.Epoch != "" || time.Since(loss.At) < lossMemory {
-					tell(loss)
+					w.Lost(loss)
 				}
 			}
 			at = answer

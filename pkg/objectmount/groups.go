@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -18,75 +17,73 @@ import (
 // with it. https://docs.kernel.org/admin-guide/cgroup-v2.html and cgroup-v1/memory.html
 type groups struct {
 	base  string // folder of the mounter's own group
-	limit string // file of a group that holds the limit
-	bytes int64
+	bytes int64  // the limit of each program's memory
+	files groupFiles
 }
 
-// leaf is the group that the mounter itself is in below a delegated one of version 2, where only leaves hold processes.
-const leaf = "mounter"
-
-// openGroups finds the mounter's own control group. root is where control groups are mounted, self is proc_pid_cgroup(5) of
-// this process. The error says why there can be none below it.
-func openGroups(root, self string, pid int, bytes int64) (*groups, error) {
-	for line := range strings.Lines(self) {
-		parts := strings.SplitN(strings.TrimSpace(line), ":", 3)
-		if len(parts) != 3 {
-			continue
-		}
-		switch {
-		case parts[1] == "memory":
-			g := &groups{base: filepath.Join(root, "memory", parts[2]), limit: "memory.limit_in_bytes", bytes: bytes}
-			if _, err := os.Stat(g.base); errors.Is(err, fs.ErrNotExist) {
-				g.base = filepath.Join(root, "memory") // a container sees its own group as the root
-			}
-			return g, nil
-		case parts[0] == "0" && !strings.Contains(self, ":memory:"):
-			return delegated(root, parts[2], pid, bytes)
-		}
-	}
-	return nil, errors.New("this process is in no control group for memory")
+// groupFiles are the names of a group's files in one version of control groups.
+type groupFiles struct {
+	limit  string
+	swap   string // holds the limit of swap: of both together in version 1; it is not there where swap is not counted
+	events string // has a line "oom_kill N"
+	both   bool   // swap is of memory and swap together
 }
 
-// delegated takes a group of version 2 over, if it is given to us: as the root of a container, or by systemd with
-// DelegateSubgroup=mounter. Any other would be in the way of whoever manages it.
-func delegated(root, group string, pid int, bytes int64) (*groups, error) {
-	g := &groups{base: filepath.Join(root, group), limit: "memory.max", bytes: bytes}
-	switch {
-	case path.Base(group) == leaf:
-		g.base = filepath.Dir(g.base)
-	case group == "/":
-		if err := os.MkdirAll(filepath.Join(g.base, leaf), 0o755); err != nil { //nolint:gosec // a control group is for everybody to see
-			return nil, err
-		}
-		if err := write(filepath.Join(g.base, leaf, "cgroup.procs"), strconv.Itoa(pid)); err != nil {
-			return nil, err
-		}
-	default:
-		return nil, fmt.Errorf("control group %s is not delegated (systemd: Delegate=memory and DelegateSubgroup=%s)", group, leaf)
-	}
-	if err := write(filepath.Join(g.base, "cgroup.subtree_control"), "+memory"); err != nil {
-		return nil, err
-	}
-	return g, nil
-}
+// The two versions.
+var (
+	version1 = groupFiles{limit: "memory.limit_in_bytes", swap: "memory.memsw.limit_in_bytes", events: "memory.oom_control", both: true}
+	version2 = groupFiles{limit: "memory.max", swap: "memory.swap.max", events: "memory.events"}
+)
 
 func (g *groups) dir(id string) string { return filepath.Join(g.base, "diskbridge-"+id) }
 
-// put moves a program into a group with that name. A nil groups does nothing.
+// put moves a program into a group with that name, whose memory is bounded, and has no swap beyond that. A nil groups does nothing.
 func (g *groups) put(id string, pid int) error {
 	if g == nil {
 		return nil
 	}
-	if err := os.Mkdir(g.dir(id), 0o755); err != nil && !errors.Is(err, fs.ErrExist) { //nolint:gosec // as above
+	if err := os.Mkdir(g.dir(id), 0o755); err != nil && !errors.Is(err, fs.ErrExist) { //nolint:gosec // a control group is for everybody to see
 		return err
 	}
-	if err := write(filepath.Join(g.dir(id), g.limit), strconv.FormatInt(g.bytes, 10)); err != nil {
+	if err := g.bound(g.dir(id)); err != nil {
 		return err
 	}
 	return write(filepath.Join(g.dir(id), "cgroup.procs"), strconv.Itoa(pid))
 }
 
-// drop removes a group. A program that an earlier mounter started is in it until somebody else has taken note of its end, so
+// bound limits a group, which may have another limit of before.
+func (g *groups) bound(dir string) error {
+	limit, swap := strconv.FormatInt(g.bytes, 10), "0"
+	if g.files.both { // never below the limit of memory alone, so that a greater one needs room first
+		swap = limit
+		_ = write(filepath.Join(dir, g.files.swap), swap)
+	}
+	err := write(filepath.Join(dir, g.files.limit), limit)
+	if swapErr := write(filepath.Join(dir, g.files.swap), swap); !errors.Is(swapErr, fs.ErrNotExist) {
+		err = errors.Join(err, swapErr)
+	}
+	return err
+}
+
+// kills is how often the kernel has ended a program of that group because the group was out of memory.
+func (g *groups) kills(id string) int64 {
+	if g == nil {
+		return 0
+	}
+	text, err := os.ReadFile(filepath.Join(g.dir(id), g.files.events))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		if n, ok := strings.CutPrefix(line, "oom_kill "); ok {
+			count, _ := strconv.ParseInt(strings.TrimSpace(n), 10, 64) // the kernel writes a number
+			return count
+		}
+	}
+	return 0
+}
+
+// drop removes a group. A program that an earlier mounter started is in it until another process has taken note of its end, so
 // that this is tried for a moment; a group that stays is used again by the next mount of that name.
 func (g *groups) drop(id string) {
 	if g == nil {
@@ -100,6 +97,22 @@ func (g *groups) drop(id string) {
 		}
 		<-again.C
 	}
+}
+
+// preferOnOutOfMemory has the kernel choose a program before this process where both share a group that is out of memory: the
+// mounter starts one program again, but its own end would be that of all in a container.
+// https://man7.org/linux/man-pages/man5/proc_pid_oom_score_adj.5.html
+func preferOnOutOfMemory(pid int) error {
+	const more, most = 100, 1000
+	text, err := os.ReadFile("/proc/self/oom_score_adj")
+	if err != nil {
+		return err
+	}
+	own, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return err
+	}
+	return write(fmt.Sprintf("/proc/%d/oom_score_adj", pid), strconv.Itoa(min(own+more, most)))
 }
 
 func write(file, text string) error {

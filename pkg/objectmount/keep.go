@@ -85,7 +85,7 @@ func (u *unit) tryReopen(ctx context.Context, late bool) (done bool, err error) 
 	case err == nil:
 		u.thaw()
 		if u.dark() {
-			u.rebind(ctx, "the mounter was ended before all targets saw it again")
+			u.rebind(ctx, Loss{Handle: u.handle, Reason: "the mounter was ended before all targets saw it again"})
 		}
 		return true, nil
 	case late && errors.Is(err, unix.EADDRINUSE):
@@ -202,18 +202,29 @@ func (u *unit) restore(ctx context.Context) bool {
 // repair mounts a bucket again, and binds its targets anew.
 func (u *unit) repair(ctx context.Context) error {
 	log := klog.FromContext(ctx)
+	loss := Loss{Handle: u.handle, Reason: u.outOfMemory()}
+	if loss.OutOfMemory = loss.Reason != ""; !loss.OutOfMemory {
+		loss.Reason = u.ending()
+	}
 	if u.Process != nil {
 		if err := u.stop(); err != nil {
 			return err
 		}
 	}
-	why := u.lastWords()
-	log.Info("A bucket was lost and is mounted again", "reason", why)
+	log.Info("A bucket was lost and is mounted again", "reason", loss.Reason)
 	if err := u.start(ctx); err != nil {
 		return err
 	}
-	u.rebind(ctx, why)
+	u.rebind(ctx, loss)
 	return nil
+}
+
+// ending is how the program ended, as far as it can be known: what it wrote, or else its status.
+func (u *unit) ending() string {
+	if text := u.lastWords(); text != "" || u.Process == nil || u.Process.alive() {
+		return text
+	}
+	return u.Process.status
 }
 
 // dark reports whether a target shows a mount that was lost, and not the one that is there now.
@@ -226,8 +237,7 @@ func (u *unit) dark() bool {
 }
 
 // rebind makes the targets show the mount that is there now, and tells of those that did not.
-func (u *unit) rebind(ctx context.Context, why string) {
-	loss := Loss{Handle: u.handle, Reason: why}
+func (u *unit) rebind(ctx context.Context, loss Loss) {
 	for _, t := range u.Targets {
 		layers, err := mount.Layers(t.Path)
 		if n := len(layers); err == nil && n > 0 && layers[n-1].Device == u.Device {

@@ -29,8 +29,10 @@ type Config struct {
 	// Patience is how long a program may answer nothing, and what was written before an unmount may take to arrive; then
 	// the program is ended, and what it had not uploaded is lost. Default 10 minutes.
 	Patience time.Duration
-	// Lost is told of each mount that was lost and is there again; nil for nobody. It must not wait.
+	// Lost is told of each mount that was lost and is there again; may be nil. It must not wait.
 	Lost func(Loss)
+	// Unbounded is told why a program's memory has no limit although Memory says so; may be nil. It must not wait.
+	Unbounded func(reason string)
 }
 
 // Loss is a mount that was lost. Containers that had it see it again only if they take mounts from the host, or start anew.
@@ -38,6 +40,8 @@ type Loss struct {
 	Handle  string
 	Targets []string
 	Reason  string
+	// OutOfMemory says that the program was ended for the memory that it took beyond Config.Memory.
+	OutOfMemory bool
 }
 
 // Mounts are the buckets that are mounted on this machine. Its methods are idempotent, may be called concurrently, and
@@ -70,6 +74,7 @@ func Open(ctx context.Context, c Config) (*Mounts, error) {
 	m.ctx, m.end = context.WithCancel(ctx)
 	if err := m.divide(); err != nil {
 		klog.FromContext(ctx).Info("Mounts share the mounter's control group: one that runs out of memory may end others", "reason", err.Error())
+		m.tellUnbounded(err)
 	}
 	for _, e := range entries {
 		dir := filepath.Join(c.Dir, e.Name())
@@ -99,12 +104,18 @@ func (m *Mounts) divide() error {
 	if m.Memory == 0 {
 		return nil
 	}
-	self, err := os.ReadFile("/proc/self/cgroup")
+	v, err := ownView()
 	if err != nil {
 		return err
 	}
-	m.groups, err = openGroups("/sys/fs/cgroup", string(self), os.Getpid(), m.Memory<<20)
+	m.groups, err = v.open(m.Memory << 20)
 	return err
+}
+
+func (m *Mounts) tellUnbounded(reason error) {
+	if m.Unbounded != nil {
+		m.Unbounded(reason.Error())
+	}
 }
 
 // Close ends the watching. What is mounted stays mounted, and its programs run on.

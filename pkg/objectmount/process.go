@@ -21,9 +21,10 @@ type process struct {
 	ID      int    `json:"pid"`
 	Started uint64 `json:"started"` // in clock ticks since the machine's start: a number that comes again has another
 
-	fd   *os.File      // pidfd
-	done chan struct{} // closed when the process has ended, or release was called
-	wait sync.WaitGroup
+	fd     *os.File      // pidfd
+	done   chan struct{} // closed when the process has ended, or release was called
+	wait   sync.WaitGroup
+	status string // how it ended, once done is closed; "" if this process did not start it
 }
 
 const logName = "log"
@@ -53,7 +54,11 @@ func start(c Command, dir string) (*process, error) {
 	}
 	p := &process{ID: child.Pid}
 	if p.Started, err = startOf(p.ID); err == nil {
-		err = p.watch(func() { _, _ = child.Wait() }) // only so that it is no zombie
+		err = p.watch(func() {
+			if state, err := child.Wait(); err == nil { // also so that it is no zombie
+				p.status = state.String()
+			}
+		})
 	}
 	if err != nil {
 		return nil, errors.Join(err, child.Kill())

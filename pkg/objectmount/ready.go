@@ -72,6 +72,9 @@ func (u *unit) ask(ctx context.Context) error {
 // explain says why the bucket is not mounted, in the program's words, and without its credentials.
 func (u *unit) explain() error {
 	err := u.m.Program.Explain(u.lastWords())
+	if why := u.outOfMemory(); why != "" {
+		return fault.Explain(err, why)
+	}
 	if why := u.m.Gate.Why(u.id); why != nil {
 		return fault.Explain(err, why.Error())
 	}

@@ -26,6 +26,7 @@ type record struct {
 	Access      *Access                   `json:"access,omitempty"`
 	Process     *process                  `json:"process,omitempty"`
 	Device      string                    `json:"device,omitempty"`  // of the mount, "major:minor"
+	Kills       int64                     `json:"kills,omitempty"`   // programs that the mount's control group had lost for memory when this one was started
 	Ending      time.Time                 `json:"ending,omitzero"`   // when it was unmounted; the program may still be writing
 	Settled     bool                      `json:"settled,omitempty"` // no file was open for writing then
 }

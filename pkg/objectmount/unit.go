@@ -3,6 +3,7 @@ package objectmount
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -148,9 +149,7 @@ func (u *unit) start(ctx context.Context) error {
 	if u.Process, err = start(c, u.dir()); err != nil {
 		return err
 	}
-	if err := u.m.groups.put(u.id, u.Process.ID); err != nil {
-		klog.FromContext(ctx).Info("A mount has no control group of its own", "volume", u.handle, "reason", err.Error())
-	}
+	u.bound(ctx)
 	seen, err := u.ready(ctx, below)
 	u.Device = seen.Device
 	if err == nil {
@@ -160,6 +159,34 @@ func (u *unit) start(ctx context.Context) error {
 		err = errors.Join(err, u.stop())
 	}
 	return err
+}
+
+// bound limits the memory of the program. Without that it goes on, and a shortage of memory that it shares with the mounter is
+// its own end first.
+func (u *unit) bound(ctx context.Context) {
+	if u.m.Memory == 0 {
+		return
+	}
+	log := klog.FromContext(ctx).WithValues("volume", u.handle)
+	err := u.m.groups.put(u.id, u.Process.ID)
+	if err != nil {
+		log.Info("A mount has no control group of its own", "reason", err.Error())
+		u.m.tellUnbounded(err)
+	}
+	if err != nil || u.m.groups == nil {
+		if err := preferOnOutOfMemory(u.Process.ID); err != nil {
+			log.Info("A program may outlive the mounter when they are out of memory", "reason", err.Error())
+		}
+	}
+	u.Kills = u.m.groups.kills(u.id)
+}
+
+// outOfMemory says that the program was ended for its memory; "" if not.
+func (u *unit) outOfMemory() string {
+	if u.m.groups.kills(u.id) <= u.Kills {
+		return ""
+	}
+	return fmt.Sprintf("out of memory: its program needs more than --mount-memory=%d (MiB)", u.m.Memory)
 }
 
 // shield mounts the empty tmpfs on a point that has none, and takes away what is left of the volume's mounts above it.

@@ -15,7 +15,7 @@ type Metric struct {
 func Declared() []Metric {
 	return []Metric{
 		rpcDuration(), awsDuration(), awsErrors(), awsThrottles(), batchKeys(),
-		pendingDetaches(), oldestDetach(), nodeAttached(), nodeLimit(), lostMounts(),
+		pendingDetaches(), oldestDetach(), nodeAttached(), nodeLimit(), lostMounts(), unboundedMounts(),
 	}
 }
 
@@ -87,8 +87,15 @@ func nodeLimit() Metric {
 
 func lostMounts() Metric {
 	return Metric{
-		Name: "diskbridge_mounts_lost_total", Type: "counter", Labels: []string{"driver"},
-		Help: "Mounts whose program ended and that were mounted again; containers that ran may not see them before their pod is restarted.",
+		Name: "diskbridge_mounts_lost_total", Type: "counter", Labels: []string{"driver", "reason"},
+		Help: "Mounts whose program ended and that were mounted again, by reason (out-of-memory, other); containers that ran may not see them before their pod is restarted.",
+	}
+}
+
+func unboundedMounts() Metric {
+	return Metric{
+		Name: "diskbridge_mounts_memory_unbounded", Type: "gauge", Labels: []string{"driver"},
+		Help: "1 if the mounter cannot give each mount a memory limit of its own, so that one may end all; its log and an event on the Node say why. Otherwise 0.",
 	}
 }
 
@@ -98,6 +105,10 @@ func (m Metric) histogram() *prometheus.HistogramVec {
 
 func (m Metric) counter() *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: m.Name, Help: m.Help}, m.Labels)
+}
+
+func (m Metric) gauge() *prometheus.GaugeVec {
+	return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: m.Name, Help: m.Help}, m.Labels)
 }
 
 func (m Metric) desc() *prometheus.Desc { return prometheus.NewDesc(m.Name, m.Help, m.Labels, nil) }

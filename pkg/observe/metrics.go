@@ -16,6 +16,7 @@ type Metrics struct {
 	throttles *prometheus.CounterVec
 	batches   *prometheus.HistogramVec
 	lost      *prometheus.CounterVec
+	unbounded *prometheus.GaugeVec
 }
 
 // NewMetrics makes the metrics on a registry of their own.
@@ -24,8 +25,9 @@ func NewMetrics() *Metrics {
 		registry: prometheus.NewRegistry(),
 		rpcs:     rpcDuration().histogram(), aws: awsDuration().histogram(), errors: awsErrors().counter(),
 		throttles: awsThrottles().counter(), batches: batchKeys().histogram(), lost: lostMounts().counter(),
+		unbounded: unboundedMounts().gauge(),
 	}
-	m.registry.MustRegister(m.rpcs, m.aws, m.errors, m.throttles, m.batches, m.lost,
+	m.registry.MustRegister(m.rpcs, m.aws, m.errors, m.throttles, m.batches, m.lost, m.unbounded,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -50,8 +52,21 @@ func (m *Metrics) AWSRequest(service, operation, code string, throttled bool, to
 	m.aws.WithLabelValues(service, operation, outcome).Observe(took.Seconds())
 }
 
-// LostMounts counts mounts of a driver that were lost and are there again. None are counted too: then the metric is there.
-func (m *Metrics) LostMounts(driver string, n int) { m.lost.WithLabelValues(driver).Add(float64(n)) }
+// LostMounts counts mounts of a driver that were lost and are there again: for want of memory, and for other reasons. None are
+// counted too: then the metric is there.
+func (m *Metrics) LostMounts(driver string, outOfMemory, other int) {
+	m.lost.WithLabelValues(driver, "out-of-memory").Add(float64(outOfMemory))
+	m.lost.WithLabelValues(driver, "other").Add(float64(other))
+}
+
+// UnboundedMounts shows whether mounts of a driver share one limit of memory.
+func (m *Metrics) UnboundedMounts(driver string, yes bool) {
+	value := 0.0
+	if yes {
+		value = 1
+	}
+	m.unbounded.WithLabelValues(driver).Set(value)
+}
 
 // Batch counts one batched read and its keys.
 func (m *Metrics) Batch(name string, keys int) {

@@ -58,6 +58,7 @@ var layers = map[string]layer{
 	"tests/bench":       {ours: []string{"cmd/diskbridge/sandbox", "pkg/emulator"}, foreign: []string{aws, csi, grpc}, why: "it measures any driver from outside"},
 	"tests/conformance": {ours: []string{"tests/lane", "cmd/diskbridge/sandbox", "pkg/emulator"}, foreign: []string{aws}, why: "it judges the emulator by AWS's own client"},
 	"tests/lane":        {stdOnly: true, why: "programs that test share it, whatever they test"},
+	"tests/cgroups":     {ours: []string{"tests/lane", "cmd/diskbridge/machine", "pkg/mounter", "pkg/volume"}, why: "it asks the mounter as a node plugin does, and sees what the kernel shows"},
 	"tests/kernels":     {ours: []string{"tests/lane", "cmd/diskbridge/machine"}, why: "it makes a machine and knows nothing of what is tested in it"},
 	"tests/nfs":         {ours: []string{"tests/nfs", "tests/lane", "cmd/diskbridge/machine", "cmd/diskbridge/sandbox"}, foreign: []string{aws, csi, grpc}, why: "it is a CSI client and sees what the kubelet sees"},
 	"tests/nvme":        {ours: []string{"tests/nvme", "tests/lane", "cmd/diskbridge/machine"}, foreign: []string{csi, grpc}, why: "it is a CSI client and sees what the kubelet sees"},

@@ -30,7 +30,7 @@ func metricsPage(*testing.T) string {
 
 // TestMetrics_FollowThePrometheusConventions: https://prometheus.io/docs/practices/naming/
 func TestMetrics_FollowThePrometheusConventions(t *testing.T) {
-	units := regexp.MustCompile(`_(seconds|bytes|keys|volumes|detaches)(_total)?$`)
+	units := regexp.MustCompile(`_(seconds|bytes|keys|volumes|detaches|unbounded)(_total)?$`) // the last is a state, 0 or 1
 	for _, m := range observe.Declared() {
 		if !regexp.MustCompile(`^diskbridge(_[a-z]+)+$`).MatchString(m.Name) || m.Help == "" {
 			t.Errorf("%q (%s) is no name, or has no help", m.Name, m.Help)
@@ -42,7 +42,7 @@ func TestMetrics_FollowThePrometheusConventions(t *testing.T) {
 			t.Errorf("%s does not end in its unit", m.Name)
 		}
 		for _, l := range m.Labels {
-			if !slices.Contains([]string{"driver", "method", "code", "service", "operation", "outcome", "batch"}, l) {
+			if !slices.Contains([]string{"driver", "method", "code", "service", "operation", "outcome", "batch", "reason"}, l) {
 				t.Errorf("%s: label %s has too many values, or is new: then add it here", m.Name, l)
 			}
 		}
