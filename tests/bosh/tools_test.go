@@ -24,6 +24,9 @@ func (s *site) sdk() *ec2.Client {
 // hold sets tags as other programs do.
 func (s *site) hold(id string, tags map[string]string) {
 	s.t.Helper()
+	if len(tags) == 0 {
+		return
+	}
 	var list []types.Tag
 	for k, v := range tags {
 		list = append(list, types.Tag{Key: aws.String(k), Value: aws.String(v)})

@@ -89,8 +89,10 @@ func (d *Disks) read(ctx context.Context, op, handle string) (ec2.Volume, error)
 // diskID checks that a handle is an EBS volume's. Other CPIs give their disks other names, with slashes, too: no such disk
 // is here.
 func diskID(op, handle string) (string, error) {
-	if h, err := volume.ParseHandle(handle); err == nil && h.Kind != volume.EBS && h.String() != handle {
-		return "", fault.New(fault.NotFound, op, handle, "no EBS volume can have this id; one is vol- and 8 or 17 hexadecimal digits")
+	h, err := volume.ParseHandle(handle)
+	if err != nil || h.Kind != volume.EBS && h.String() != handle {
+		// Not the error's subject: an instance's id would make it a VM that is not found.
+		return "", fault.New(fault.NotFound, op, "", "no EBS volume can have the id %.128q; one is vol- and 8 or 17 hexadecimal digits", handle)
 	}
 	return volumeID(op, handle)
 }
