@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -123,12 +124,32 @@ func (a *attachments) usage(ctx context.Context) (attached, limit int64, err err
 	return attached - int64(a.count(disks).Foreign), limit, nil
 }
 
-// count tells our volumes from others.
-func (a *attachments) count(disks []mount.Attached) (f limits.Facts) {
+// own lists the disks of this driver's volumes.
+func (a *attachments) own() ([]mount.Attached, error) {
+	disks, err := a.disks()
+	if err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	ours := a.serials()
+	return slices.DeleteFunc(disks, func(d mount.Attached) bool {
+		return d.Model != limits.EBSModel || !ours[d.Serial] && !a.owner.Owns(d.Points)
+	}), nil
+}
+
+// serials returns the serial numbers of what was staged.
+func (a *attachments) serials() map[string]bool {
 	ours := map[string]bool{}
 	for serial := range maps.Values(a.staged) {
 		ours[serial] = true
 	}
+	return ours
+}
+
+// count tells our volumes from others.
+func (a *attachments) count(disks []mount.Attached) (f limits.Facts) {
+	ours := a.serials()
 	for _, d := range disks {
 		switch {
 		case d.Model == limits.StoreModel:

@@ -42,6 +42,7 @@ type plugin struct {
 	block    *mount.Block // nil without a node, as nfs
 	nfs      *mount.NFS
 	plugins  []*registration.Plugin
+	watches  []func(context.Context) // of the node, until the context ends
 }
 
 // serve runs until ctx ends or a part fails, and returns when every part has ended.
@@ -97,6 +98,9 @@ func serve(ctx context.Context, s *config.Settings, inKubernetes bool) (err erro
 			registered := p.registration(kind, server.Socket)
 			group.Go(func() error { return registered.Serve(ctx) })
 		}
+	}
+	for _, watch := range p.watches {
+		group.Go(func() error { watch(ctx); return nil })
 	}
 	p.goKubernetes(ctx, group)
 	if s.HTTPEndpoint != "" {
@@ -245,6 +249,7 @@ func (p *plugin) node(ctx context.Context, kind backend.Kind) csi.Node {
 	}
 	attached := newAttachments(s, kind.Driver, p.block)
 	p.metrics.WatchNode(kind.Driver, func() (int64, int64, error) { return attached.usage(ctx) })
+	p.watches = append(p.watches, func(ctx context.Context) { p.watchFailures(ctx, kind.Driver, attached) })
 	out.MaxVolumes, out.Volumes = attached.limit, csi.StagedBy(attached)
 	return out
 }

@@ -45,12 +45,15 @@ func (s *Node) NodeGetVolumeHealth(ctx context.Context, r *csipb.NodeGetVolumeHe
 		if err := s.checkVolumePath(op, r.GetVolumeId(), path); err != nil {
 			return nil, err
 		}
-		_, err := meter.Stats(ctx, r.GetVolumeId(), path)
+		stats, err := meter.Stats(ctx, r.GetVolumeId(), path)
 		switch {
 		case fault.Is(err, fault.Unavailable):
 			ailments = append(ailments, volume.Ailment{Inaccessible: true, Reason: "MountDoesNotAnswer", Message: err.Error()})
 		case err != nil:
 			return nil, err
+		case stats.Failed:
+			ailments = append(ailments, volume.Ailment{Reason: "FileSystemReadOnly", Message: "the kernel made the file system at " + path +
+				" read-only after an error (the node's kernel log says which); delete the pods that have it: it is checked and mounted again for the next one"})
 		}
 	}
 	return &csipb.NodeGetVolumeHealthResponse{VolumeHealth: fromAilments(r.GetVolumeId(), ailments)}, nil

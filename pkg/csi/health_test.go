@@ -37,6 +37,7 @@ type measured struct {
 	Stager[volume.NFSPlan]
 
 	answers map[string]error
+	failed  string // path at which the file system is read-only after an error
 }
 
 func (m measured) Stats(_ context.Context, handle, path string) (mount.Stats, error) {
@@ -44,7 +45,7 @@ func (m measured) Stats(_ context.Context, handle, path string) (mount.Stats, er
 	if !known {
 		return mount.Stats{}, fault.New(fault.NotFound, "get stats", handle, "nothing is mounted at %s", path)
 	}
-	return mount.Stats{}, err
+	return mount.Stats{Failed: path == m.failed}, err
 }
 
 // entries are health statuses, one text each.
@@ -110,8 +111,8 @@ func TestController_Health(t *testing.T) {
 
 func TestNode_Health(t *testing.T) {
 	const root = "/var/lib/kubelet"
-	m := measured{answers: map[string]error{
-		root + "/well": nil,
+	m := measured{failed: root + "/failed", answers: map[string]error{
+		root + "/well": nil, root + "/failed": nil,
 		root + "/dead": fault.New(fault.Unavailable, "get stats", "fs-1", "the mount does not answer"),
 		root + "/odd":  fault.New(fault.Internal, "get stats", "fs-1", "statfs: input/output error"),
 	}}
@@ -124,16 +125,18 @@ func TestNode_Health(t *testing.T) {
 		code                    codes.Code
 		want                    []string
 	}{
-		"it answers":                              {metered, "fs-1", root + "/well", "", codes.OK, nil},
-		"it does not answer":                      {metered, "fs-1", root + "/dead", "", codes.OK, dead},
+		"it answers":         {metered, "fs-1", root + "/well", "", codes.OK, nil},
+		"it does not answer": {metered, "fs-1", root + "/dead", "", codes.OK, dead},
+		"the kernel made it read-only": {metered, "fs-1", root + "/failed", "", codes.OK, []string{"DEGRADED FileSystemReadOnly the kernel made the file system at " +
+			root + "/failed read-only after an error (the node's kernel log says which); delete the pods that have it: it is checked and mounted again for the next one"}},
 		"where it is staged only":                 {metered, "fs-1", "", root + "/dead", codes.OK, dead},
 		"where it is published, if it is both":    {metered, "fs-1", root + "/well", root + "/dead", codes.OK, nil},
 		"nowhere: nothing is known against it":    {metered, "fs-1", "", "", codes.OK, nil},
 		"not where the caller says":               {metered, "fs-1", root + "/none", "", codes.NotFound, nil},
 		"outside of where volumes are":            {metered, "fs-1", "/etc", "", codes.NotFound, nil},
 		"another failure is no word about health": {metered, "fs-1", root + "/odd", "", codes.Internal, nil},
-		"no handle":                               {metered, "", root + "/well", "", codes.InvalidArgument, nil},
-		"a kind that has nothing to measure":      {unmetered, "s3://bucket", "/s", "", codes.Unimplemented, nil},
+		"no handle":                          {metered, "", root + "/well", "", codes.InvalidArgument, nil},
+		"a kind that has nothing to measure": {unmetered, "s3://bucket", "/s", "", codes.Unimplemented, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			answer, err := tc.node.NodeGetVolumeHealth(t.Context(), &csipb.NodeGetVolumeHealthRequest{

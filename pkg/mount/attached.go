@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -15,6 +16,9 @@ import (
 type Attached struct {
 	Model, Serial string
 	Points        []string // where a disk of it, or a partition, or one's device node is mounted
+	// Failed says that the kernel ended writing to a file system of it after an error: it is read-only, or shut down where
+	// the kernel shows that.
+	Failed bool
 }
 
 // Attached lists the NVMe controllers of this machine. It reads sysfs and the mount table only, so that no disk can make
@@ -28,7 +32,7 @@ func (b *Block) Attached() ([]Attached, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list NVMe controllers: %w", err)
 	}
-	points, err := b.sysfs.mountPoints()
+	uses, err := b.sysfs.uses()
 	if err != nil {
 		return nil, err
 	}
@@ -43,13 +47,19 @@ func (b *Block) Attached() ([]Attached, error) {
 			return nil, fmt.Errorf("read NVMe controller %s: %w", c.Name(), err)
 		}
 		name := strings.TrimSpace(string(serial))
-		out = append(out, Attached{Model: strings.TrimSpace(string(model)), Serial: name, Points: points[name]})
+		out = append(out, Attached{Model: strings.TrimSpace(string(model)), Serial: name, Points: uses[name].points, Failed: uses[name].failed})
 	}
 	return out, nil
 }
 
-// mountPoints maps serial numbers of disks to where they are mounted.
-func (s sysfs) mountPoints() (map[string][]string, error) {
+// use is what the mount table says of a disk.
+type use struct {
+	points []string
+	failed bool
+}
+
+// uses maps serial numbers of disks to where they are mounted, and how.
+func (s sysfs) uses() (map[string]use, error) {
 	numbers, err := s.serials()
 	if err != nil {
 		return nil, err
@@ -63,14 +73,15 @@ func (s sysfs) mountPoints() (map[string][]string, error) {
 	if unix.Stat(s.deviceRoot, &st) == nil {
 		devices[number(st.Dev)] = true
 	}
-	out := map[string][]string{}
+	out := map[string]use{}
 	for _, e := range mounts {
 		n, ok := e.device()
 		if devices[e.number] && diskName.MatchString(filepath.Base(e.root)) { // a raw device: what is mounted is its node
 			n, ok = deviceAt(e, true)
 		}
 		if serial := numbers[n]; ok && serial != "" {
-			out[serial] = append(out[serial], e.point)
+			u := out[serial]
+			out[serial] = use{append(u.points, e.point), u.failed || mounts.failed(e) || slices.Contains(e.super, shutDown)}
 		}
 	}
 	return out, nil

@@ -25,6 +25,9 @@ const (
 	sound
 )
 
+// shutDown is how ext4 shows that it was shut down (since Linux 6.9); it still answers with what it has in memory.
+const shutDown = "shutdown"
+
 // examine returns what is mounted at one of the paths of the disk's volume, and its condition.
 func (b *Block) examine(ctx context.Context, t *task, d device, point string) (e entry, is condition, err error) {
 	mounts, err := readTable()
@@ -51,7 +54,7 @@ func (b *Block) examine(ctx context.Context, t *task, d device, point string) (e
 	}
 	err = t.run(ctx, "look at", point, func() error { return alive(e) })
 	switch {
-	case corrupted(err), err == nil && slices.Contains(e.super, "shutdown"): // ext4 still shows what it has in memory
+	case corrupted(err), err == nil && slices.Contains(e.super, shutDown):
 		return e, dead, nil
 	case err != nil:
 		return e, foreign, err

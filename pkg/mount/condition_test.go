@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -292,6 +293,39 @@ func TestBlock_AFailedFileSystemAtItsOwnTarget(t *testing.T) {
 			must(t, b.Publish(ctx, plan, staging, n.Path("reader"), true))
 			wantFile(t, n.Path("reader")+"/file", "hello")
 			wantFile(t, target+"/file", "hello")
+		})
+	}
+}
+
+func TestBlock_AFailedFileSystemIsReported(t *testing.T) {
+	for name := range breaks() {
+		t.Run(name, func(t *testing.T) {
+			b, n, plan := broken(t, name, "target")
+			ctx, staging, target := t.Context(), n.Path("staging"), n.Path("target")
+			s, err := b.Stats(ctx, handle, target)
+			if dead := strings.HasSuffix(name, "shut down"); dead && err == nil { // ext4 that does not show it (before Linux 6.9)
+				t.Log("this kernel does not show that ext4 was shut down")
+			} else if dead {
+				wantKind(t, err, fault.Unavailable)
+			} else if err != nil || !s.Failed {
+				t.Errorf("Stats = %+v, %v", s, err)
+			}
+			failed := func() bool {
+				all, err := b.Attached()
+				must(t, err)
+				return all[0].Failed
+			}
+			if name == "ext4 after an error" || strings.HasSuffix(name, "made read-only") {
+				if !failed() {
+					t.Error("Attached does not show it")
+				}
+			}
+			must(t, b.Unpublish(ctx, handle, target))
+			must(t, b.Stage(ctx, plan, staging))
+			s, err = b.Stats(ctx, handle, staging)
+			if err != nil || s.Failed || failed() {
+				t.Errorf("after it was mounted again: Stats = %+v, %v; Attached shows %t", s, err, failed())
+			}
 		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -15,6 +16,8 @@ type Stats struct {
 	Raw                                      bool // only TotalBytes is known
 	TotalBytes, UsedBytes, AvailableBytes    int64
 	TotalInodes, UsedInodes, AvailableInodes int64 // zero where the file system has no fixed number (btrfs)
+	// Failed says that the kernel made the file system read-only after an error.
+	Failed bool
 }
 
 // Stats measures the volume at path, a staging or a target path. Kinds: NotFound (nothing is mounted there, or another
@@ -23,6 +26,10 @@ func (b *Block) Stats(ctx context.Context, handle, path string) (Stats, error) {
 	var s Stats
 	err := b.work(ctx, "measure", handle, func(t *task) error {
 		point, e, raw, err := b.seen(ctx, t, path)
+		if err != nil {
+			return err
+		}
+		mounts, err := readTable()
 		if err != nil {
 			return err
 		}
@@ -36,9 +43,13 @@ func (b *Block) Stats(ctx context.Context, handle, path string) (Stats, error) {
 			} else {
 				s, err = e.stats()
 			}
+			if err == nil && slices.Contains(e.super, shutDown) {
+				err = unix.EIO
+			}
 			if corrupted(err) || errors.Is(err, errNoDevice) {
 				err = &fault.Error{Op: "measure", Subject: point, Kind: fault.Unavailable, Message: "the mount no longer answers", Err: err}
 			}
+			s.Failed = mounts.failed(e)
 			return err
 		})
 	})

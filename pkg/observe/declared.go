@@ -15,7 +15,7 @@ type Metric struct {
 func Declared() []Metric {
 	return []Metric{
 		rpcDuration(), awsDuration(), awsErrors(), awsThrottles(), batchKeys(),
-		pendingDetaches(), oldestDetach(), nodeAttached(), nodeLimit(), lostMounts(), unboundedMounts(),
+		pendingDetaches(), oldestDetach(), nodeAttached(), nodeLimit(), nodeFailed(), lostMounts(), unboundedMounts(),
 	}
 }
 
@@ -82,6 +82,13 @@ func nodeLimit() Metric {
 	return Metric{
 		Name: "diskbridge_node_attach_limit_volumes", Type: "gauge", Labels: []string{"driver"},
 		Help: "Volumes of this driver that the node takes, as NodeGetInfo answers.",
+	}
+}
+
+func nodeFailed() Metric {
+	return Metric{
+		Name: "diskbridge_node_failed_volumes", Type: "gauge", Labels: []string{"driver"},
+		Help: "Volumes of this driver on the node whose file system the kernel made read-only, or shut down, after an error.",
 	}
 }
 

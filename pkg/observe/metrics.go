@@ -17,6 +17,7 @@ type Metrics struct {
 	batches   *prometheus.HistogramVec
 	lost      *prometheus.CounterVec
 	unbounded *prometheus.GaugeVec
+	failed    *prometheus.GaugeVec
 }
 
 // NewMetrics makes the metrics on a registry of their own.
@@ -25,9 +26,9 @@ func NewMetrics() *Metrics {
 		registry: prometheus.NewRegistry(),
 		rpcs:     rpcDuration().histogram(), aws: awsDuration().histogram(), errors: awsErrors().counter(),
 		throttles: awsThrottles().counter(), batches: batchKeys().histogram(), lost: lostMounts().counter(),
-		unbounded: unboundedMounts().gauge(),
+		unbounded: unboundedMounts().gauge(), failed: nodeFailed().gauge(),
 	}
-	m.registry.MustRegister(m.rpcs, m.aws, m.errors, m.throttles, m.batches, m.lost, m.unbounded,
+	m.registry.MustRegister(m.rpcs, m.aws, m.errors, m.throttles, m.batches, m.lost, m.unbounded, m.failed,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -66,6 +67,11 @@ func (m *Metrics) UnboundedMounts(driver string, yes bool) {
 		value = 1
 	}
 	m.unbounded.WithLabelValues(driver).Set(value)
+}
+
+// FailedFileSystems sets how many volumes of a driver have a file system that the kernel ended after an error.
+func (m *Metrics) FailedFileSystems(driver string, n int) {
+	m.failed.WithLabelValues(driver).Set(float64(n))
 }
 
 // Batch counts one batched read and its keys.

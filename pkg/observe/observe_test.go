@@ -56,6 +56,7 @@ func TestServe_MetricsHealthAndReadiness(t *testing.T) {
 	m.Batch("volumes", 7)
 	m.LostMounts("d", 1, 0)
 	m.UnboundedMounts("d", true)
+	m.FailedFileSystems("ebs.csi.diskbridge.io", 1)
 	m.WatchDetaches("ebs.csi.diskbridge.io", func() (int, time.Duration) { return 2, 90 * time.Second })
 	m.WatchNode("ebs.csi.diskbridge.io", func() (int64, int64, error) { return 3, 26, nil })
 	m.WatchNode("s3.csi.diskbridge.io", func() (int64, int64, error) { return 9, 9, errors.New("no sysfs") })

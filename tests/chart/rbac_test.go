@@ -38,19 +38,17 @@ func TestRBAC_IsLeast(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("cluster role of the controller (- want, + got):\n%s", diff)
 	}
-	got = nil
-	for _, rule := range r.clusterRoles["diskbridge-node"].Rules {
-		got = append(got, flat(rule)...)
-	}
-	if diff := cmp.Diff([]string{"nodes get patch", "csinodes.storage.k8s.io get"}, got); diff != "" {
-		t.Errorf("cluster role of the node (- want, + got):\n%s", diff)
-	}
-	got = nil
-	for _, rule := range render(t, "backends: [s3]").clusterRoles["diskbridge-node"].Rules {
-		got = append(got, flat(rule)...)
-	}
-	if diff := cmp.Diff([]string{"nodes get patch", "csinodes.storage.k8s.io get", "persistentvolumes get", "pods list", "events create"}, got); diff != "" {
-		t.Errorf("cluster role of the node with buckets (- want, + got):\n%s", diff)
+	base, warns := []string{"nodes get patch", "csinodes.storage.k8s.io get"}, []string{"persistentvolumes get", "pods list", "events create"}
+	for values, want := range map[string][]string{ // events on pods: of disks and of buckets
+		"": slices.Concat(base, warns), "backends: [s3]": slices.Concat(base, warns), "backends: [efs]": base,
+	} {
+		got = nil
+		for _, rule := range render(t, values).clusterRoles["diskbridge-node"].Rules {
+			got = append(got, flat(rule)...)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("cluster role of the node with %q (- want, + got):\n%s", values, diff)
+		}
 	}
 	for values, want := range map[string]bool{
 		"backends: [s3]": false, "backends: [s3]\ns3: { evictLostMounts: true }": true,
