@@ -97,7 +97,7 @@ func (b *Block) stage(ctx context.Context, t *task, disk device, plan volume.Blo
 			return err
 		}
 	}
-	return b.growStaged(ctx, t, d, plan, point, mounted)
+	return b.growStaged(ctx, t, d, plan, point)
 }
 
 // work runs fn as the volume's only operation.
@@ -175,11 +175,14 @@ func (b *Block) mount(ctx context.Context, t *task, d device, plan volume.BlockP
 		defer log.close()
 		return log.explain(mountFS(d.node, plan.FSType, mountOptions(plan), point))
 	}
-	err := t.run(ctx, "mount", point, do)
+	err := whileBusy(ctx, busyErrno, func() error { return t.run(ctx, "mount", point, do) })
 	if plan.FSType == volume.Btrfs && errors.Is(err, unix.EEXIST) { // a copy beside its source
 		if err = b.separateBtrfs(ctx, t, d, plan); err == nil {
 			err = t.run(ctx, "mount", point, do)
 		}
+	}
+	if busyErrno(err) {
+		return b.inUse(ctx, t, d, "mount", err)
 	}
 	if err != nil {
 		return err

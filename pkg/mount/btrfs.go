@@ -64,7 +64,7 @@ func (b *Block) separateBtrfs(ctx context.Context, t *task, d device, plan volum
 	case own.pending:
 		why = "it was copied while in use and its log is not replayed yet, which another id would destroy"
 	default:
-		return fault.Wrap("separate the copy from its source", d.node, b.tools.write(ctx, t, "btrfstune", "-m", d.node))
+		return fault.Wrap("separate the copy from its source", d.node, b.offline(ctx, t, d, "btrfstune", "-m"))
 	}
 	return fault.New(fault.InUse, "mount", d.node, "this kernel knows a btrfs file system with the same id already (%s): its source or a copy. "+
 		"Linux before 6.7 cannot mount both, and %s; nothing was changed. Unstage the other one here, use this volume on a node without it, or run Linux 6.7 or later",

@@ -93,10 +93,8 @@ func (p *program) run(ctx context.Context) error {
 	if !errors.As(err, &exit) {
 		return err
 	}
-	failed := &ToolError{Tool: filepath.Base(p.path), ExitCode: exit.ExitCode(), Output: strings.TrimSpace(firstBytes(p.stderr))}
-	if failed.Output == "" {
-		failed.Output = strings.TrimSpace(firstBytes(p.stdout))
-	}
+	failed := &ToolError{Tool: filepath.Base(p.path), ExitCode: exit.ExitCode()}
+	failed.Output = strings.TrimSpace(strings.TrimSpace(firstBytes(p.stdout)) + "\n" + firstBytes(p.stderr)) // e2fsck gives its reason on one, and the end on the other
 	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 		failed.Signal = status.Signal().String()
 	}

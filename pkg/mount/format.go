@@ -102,10 +102,7 @@ func (b *Block) format(ctx context.Context, t *task, d device, plan volume.Block
 	case volume.Btrfs:
 		args = []string{"-q"}
 	}
-	if err := b.sysfs.verify(d); err != nil {
-		return err
-	}
-	if err := b.tools.write(ctx, t, "mkfs."+plan.FSType, append(args, d.node)...); err != nil {
+	if err := b.offline(ctx, t, d, "mkfs."+plan.FSType, args...); err != nil {
 		return fault.Wrap("format", d.node, err)
 	}
 	found, err := b.probe(ctx, t, d)
@@ -190,10 +187,7 @@ func kernelRelease() string {
 // repair runs e2fsck and judges its exit code, see e2fsck(8): 1 and 2 mean repaired, 4 and more not.
 // xfs and btrfs repair themselves when mounted.
 func (b *Block) repair(ctx context.Context, t *task, d device, args ...string) error {
-	if err := b.sysfs.verify(d); err != nil {
-		return err
-	}
-	err := b.tools.write(ctx, t, "e2fsck", append(args, d.node)...)
+	err := b.offline(ctx, t, d, "e2fsck", args...)
 	switch code := exitCode(err); {
 	case code >= 0 && code < 4:
 		return nil

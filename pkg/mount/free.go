@@ -28,13 +28,12 @@ const (
 // A file system that is frozen and mounted nowhere is thawed: nothing else would end it. Kinds: InUse (with the disk's users), Pending (a
 // tool that an earlier node plugin began).
 func (b *Block) exclusive(ctx context.Context, t *task, d device) error {
-	busy := func(err error) bool { return errors.Is(err, unix.EBUSY) }
 	tries := 0
-	err := poll(ctx, min(b.deviceWait, releaseLimit), busy, func(ctx context.Context) error {
+	err := poll(ctx, min(b.deviceWait, releaseLimit), busyErrno, func(ctx context.Context) error {
 		tries++
 		return t.run(ctx, "open", d.node, func() error {
 			err := d.openAlone()
-			if !busy(err) || tries <= patientTries {
+			if !busyErrno(err) || tries <= patientTries {
 				return err
 			}
 			if frozen := thawUnmounted(d); frozen != nil {
@@ -43,18 +42,10 @@ func (b *Block) exclusive(ctx context.Context, t *task, d device) error {
 			return d.openAlone()
 		})
 	})
-	if !busy(err) {
+	if !busyErrno(err) {
 		return fault.Wrap("open", d.node, err)
 	}
-	var who, tool string
-	last := err
-	if err := t.run(context.WithoutCancel(ctx), "find users", d.node, func() error { who, tool = d.users(), d.leftWriting(); return nil }); err != nil {
-		return err
-	}
-	if tool != "" {
-		return fault.New(fault.Pending, "open", d.node, "process %s still writes to the disk, which a node plugin began that has ended, or an operator; retry when it is done", tool)
-	}
-	return &fault.Error{Op: "open", Subject: d.node, Kind: fault.InUse, Message: "the disk is still in use: " + who, Err: last}
+	return b.inUse(ctx, t, d, "open", err)
 }
 
 func (d device) openAlone() error {

@@ -2,9 +2,11 @@ package mount
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -84,9 +86,9 @@ func (b *Block) bytes(ctx context.Context, t *task, d device) (size int64, err e
 }
 
 // growStaged grows a file system at stage: a snapshot may have been restored into a larger disk. Where the kernel does
-// not allow ext4 to grow while mounted, it grows before its first use, unmounted; one that is in use already stays
-// mounted and small, which Expand then says. So does one with clusters, which resize2fs only grows by force.
-func (b *Block) growStaged(ctx context.Context, t *task, d device, plan volume.BlockPlan, point string, inUse bool) error {
+// not grow a mounted ext4, it grows before its first use, unmounted; one that is mounted elsewhere too stays mounted and
+// small, which Expand then says. So does one with clusters, which resize2fs only grows by force.
+func (b *Block) growStaged(ctx context.Context, t *task, d device, plan volume.BlockPlan, point string) error {
 	if plan.ReadOnly {
 		return nil
 	}
@@ -94,7 +96,11 @@ func (b *Block) growStaged(ctx context.Context, t *task, d device, plan volume.B
 	if plan.FSType != volume.Ext4 || !errors.Is(err, unix.EPERM) {
 		return err
 	}
-	if inUse || clustered(d) {
+	mounts, err := readTable()
+	if err != nil {
+		return err
+	}
+	if clustered(d) || len(mounts.apart(mounts.of(d.number), point)) > 0 {
 		return nil
 	}
 	if err := b.unmount(ctx, t, point, 0); err != nil {
@@ -117,10 +123,7 @@ func (b *Block) growUnmounted(ctx context.Context, t *task, d device) error {
 		if err := b.repair(ctx, t, d, "-f", "-p"); err != nil {
 			return err
 		}
-		if err := b.sysfs.verify(d); err != nil {
-			return err
-		}
-		return fault.Wrap("grow", d.node, b.tools.write(ctx, t, "resize2fs", d.node))
+		return fault.Wrap("grow", d.node, b.offline(ctx, t, d, "resize2fs"))
 	})
 }
 
@@ -164,15 +167,42 @@ func proveGrown(d device, fsType string, before, after extent, target int64) err
 		fsType, after.bytes, target, before.bytes)
 }
 
-func growError(d device, fsType string, before extent, target int64, err error) error {
-	e := &fault.Error{Op: "grow", Subject: d.node, Err: err,
-		Message: fmt.Sprintf("%s stays at %d bytes on a device of %d", fsType, before.bytes, target)}
+// growError gives the reason why the kernel did not grow a file system; of ext4's, EPERM has several.
+func growError(m *mounted, before extent, target int64, err error) error {
+	e := &fault.Error{Op: "grow", Subject: m.d.node, Err: err,
+		Message: fmt.Sprintf("%s stays at %d bytes on a device of %d", m.fsType, before.bytes, target)}
 	switch {
-	case fsType == volume.Ext4 && errors.Is(err, unix.EPERM):
-		e.Kind = fault.Denied
-		e.Message += "; ext4 grows while mounted only with CAP_SYS_RESOURCE, which the node plugin does not have here: add the capability, or unpublish and unstage the volume and stage it again, which grows it unmounted"
+	case m.fsType == volume.Ext4 && errors.Is(err, unix.EPERM):
+		var reason string
+		e.Kind, reason = ext4Refusal(m.disk)
+		e.Message += "; " + reason
 	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOTTY):
-		e.Kind, e.Message = fault.Unsupported, e.Message+"; this kernel cannot grow it while mounted"
+		e.Kind, e.Message = fault.Unsupported, e.Message+"; this kernel cannot grow it while mounted; "+moreInLog
+	default:
+		e.Message += "; " + moreInLog
 	}
 	return e
+}
+
+// ext4Refusal says why the kernel answered EPERM: ext4_resize_begin in fs/ext4/resize.c wants CAP_SYS_RESOURCE, and no error
+// recorded since the last check.
+func ext4Refusal(disk *os.File) (fault.Kind, string) {
+	sb, err := superblock(disk)
+	const errorState = 0x2 // EXT4_ERROR_FS
+	damaged := err == nil && binary.LittleEndian.Uint16(sb[0x3a:])&errorState != 0
+	const again = "unpublish and unstage the volume and stage it again, which checks it and grows it unmounted"
+	switch capable := mayGrowExt4(); {
+	case damaged:
+		return fault.InUse, "the kernel has recorded errors in the file system, and does not grow it before it is checked: take a snapshot, then " + again
+	case !capable:
+		return fault.Denied, "ext4 grows while mounted only with CAP_SYS_RESOURCE, which the node plugin does not have here: add the capability, or " + again
+	}
+	return fault.InUse, "the node plugin has CAP_SYS_RESOURCE and no errors are recorded, but the kernel refuses it: " + again + "; " + moreInLog
+}
+
+// mayGrowExt4 reports whether this process has CAP_SYS_RESOURCE in effect.
+func mayGrowExt4() bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	return unix.Capget(&header, &data[0]) == nil && data[0].Effective&(1<<unix.CAP_SYS_RESOURCE) != 0
 }

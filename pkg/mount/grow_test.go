@@ -5,21 +5,10 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/diskbridge/diskbridge/pkg/fault"
 	"github.com/diskbridge/diskbridge/pkg/mount/mounttest"
 	"github.com/diskbridge/diskbridge/pkg/volume"
 )
-
-// maySysResource reports whether this process may grow a mounted ext4.
-func maySysResource(t *testing.T) bool {
-	t.Helper()
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	must(t, unix.Capget(&header, &data[0]))
-	return data[0].Effective&(1<<unix.CAP_SYS_RESOURCE) != 0
-}
 
 func TestBlock_Expand(t *testing.T) {
 	eachFS(t, func(t *testing.T, fsType string) {
@@ -41,7 +30,7 @@ func TestBlock_Expand(t *testing.T) {
 		bytes, err = b.Expand(ctx, plan, staging, target, 2*size)
 		after, statErr := b.Stats(ctx, handle, staging)
 		must(t, statErr)
-		if fsType == volume.Ext4 && !maySysResource(t) {
+		if fsType == volume.Ext4 && !mayGrowExt4() {
 			wantKind(t, err, fault.Denied, "CAP_SYS_RESOURCE", "stage it again")
 			if after.TotalBytes != before.TotalBytes {
 				t.Errorf("an error, but it grew from %d to %d bytes", before.TotalBytes, after.TotalBytes)
@@ -129,7 +118,7 @@ func TestBlock_StageGrowsExt4WithClusters(t *testing.T) {
 	must(t, b.Unstage(ctx, handle, n.Path("source")))
 	n.AttachCopy(serial2, source, 2*size)
 	must(t, b.Stage(ctx, second(plan), n.Mkdir("copy")))
-	if !maySysResource(t) { // resize2fs would need force
+	if !mayGrowExt4() { // resize2fs would need force
 		_, err := b.Expand(ctx, second(plan), "", n.Path("copy"), 2*size)
 		wantKind(t, err, fault.Denied, "CAP_SYS_RESOURCE")
 		return

@@ -100,8 +100,10 @@ func (m *mounted) grow() error {
 	if err != nil || before.reaches(target) {
 		return err
 	}
+	log := followKernelLog(m.d.number, m.fsType)
+	defer log.close()
 	if err := enlarge(m.dir, m.fsType, before, target); err != nil {
-		return growError(m.d, m.fsType, before, target, err)
+		return log.explain(growError(m, before, target, err))
 	}
 	after, err := m.measure()
 	if err != nil {

@@ -215,7 +215,7 @@ func TestBlock_ExpandAPartition(t *testing.T) {
 		before := partitionUUID(t, d)
 		d.Grow(2 * size)
 		bytes, err = b.Expand(ctx, plan, "", target, 2*size)
-		if fsType == volume.Ext4 && !maySysResource(t) {
+		if fsType == volume.Ext4 && !mayGrowExt4() {
 			wantKind(t, err, fault.Denied, "CAP_SYS_RESOURCE")
 			must(t, b.Unpublish(ctx, handle, target))
 			must(t, b.Unstage(ctx, handle, staging))
