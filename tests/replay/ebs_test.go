@@ -18,9 +18,11 @@ const gib = int64(1) << 30
 func ebsOperations() []operation {
 	return []operation{
 		{"create", prepare(createVolume)},
+		{"create after one that ended in error", createAfterError},
 		{"publish", prepare(publish)},
 		{"unpublish", prepare(unpublish)},
 		{"expand", prepare(expand)},
+		{"expand again", prepare(expandAgain)},
 		{"modify", prepare(modify)},
 		{"clone", prepare(clone)},
 		{"create snapshot", prepare(createSnapshot)},

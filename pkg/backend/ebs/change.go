@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -140,9 +141,9 @@ func (b *Backend) lead(ctx context.Context, op string, v ec2.Volume, p *pendingC
 }
 
 // final reports whether a refusal stays what it is. Of changes that were refused together each is then asked for by
-// itself: a class that EC2 does not allow must not make a growth impossible for ever.
+// itself: a class that EC2 does not allow must not make a growth impossible for ever, and a growth that runs already is waited for.
 func final(err error) bool {
-	return fault.Is(err, fault.Invalid) || fault.Is(err, fault.OutOfRange) || fault.Is(err, fault.Limit)
+	return slices.Contains([]fault.Kind{fault.Invalid, fault.OutOfRange, fault.Limit, fault.FailedPrecondition}, fault.KindOf(err))
 }
 
 // carryOut calls ModifyVolume, or waits for the modification that does the same.

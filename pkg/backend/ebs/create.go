@@ -90,7 +90,7 @@ const (
 // volume is gone is answered with that dead volume for as long as EC2 remembers it;
 // then the next token is used.
 func (b *Backend) make(ctx context.Context, name string, spec ec2.VolumeSpec) (ec2.Volume, error) {
-	first, failed := b.tokens.generation(name), 0
+	first, failed, vanishedBefore := b.tokens.generation(name), 0, false
 	for generation := first; ; generation++ {
 		spec.Token = volume.Token(b.opts.Owner.Cluster, name, fmt.Sprint(generation))
 		asked := time.Now()
@@ -118,11 +118,13 @@ func (b *Backend) make(ctx context.Context, name string, spec ec2.VolumeSpec) (e
 		if failed == maxFailed {
 			return v, fault.New(fault.Internal, opCreate, name, "EC2 ended %d new volumes in state %q; they were deleted. See the AWS Health Dashboard, or choose another zone or type", failed, ec2.StateError)
 		}
-		// Clocks may differ by a little, so a volume that vanished counts as an earlier
-		// call's only where it is clearly older than this call.
-		if vanished && asked.Sub(made.Created) < 5*time.Second || generation-first == maxGenerations {
+		// Clocks may differ by a little, so a volume that vanished counts as an earlier call's only where it is clearly
+		// older than this call. A younger one may be what a process deleted that was killed a moment ago: the next tells.
+		young := vanished && asked.Sub(made.Created) < 5*time.Second
+		if young && vanishedBefore || generation-first == maxGenerations {
 			return v, err
 		}
+		vanishedBefore = vanishedBefore || young
 	}
 }
 

@@ -3,9 +3,11 @@ package ebs_test
 import (
 	"context"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/diskbridge/diskbridge/pkg/cloud/ec2"
 	"github.com/diskbridge/diskbridge/pkg/emulator"
 	"github.com/diskbridge/diskbridge/pkg/fault"
 	"github.com/diskbridge/diskbridge/pkg/volume"
@@ -57,7 +59,12 @@ func TestChange_WhileAnotherModificationRuns(t *testing.T) {
 			fault.Pending, "modifying",
 		},
 		"one that cannot be read is not final": {
-			func(c *cloud, id string) error { return modify(c, id, "4000") },
+			func(c *cloud, id string) error { // without a wait, whose reads would be counted
+				if err := c.client().ModifyVolume(c.t.Context(), id, ec2.Change{IOPS: 4000}); err != nil {
+					return err
+				}
+				return fault.New(fault.Pending, "modify", id, "begun")
+			},
 			func(c *cloud, id string) error {
 				c.fault(emulator.Fault{Operation: "DescribeVolumesModifications", Nth: 2, Effect: "refuse", Code: "UnauthorizedOperation"})
 				return expand(c, id, 20)
@@ -79,4 +86,33 @@ func TestChange_WhileAnotherModificationRuns(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestChange_TogetherWithOneThatRuns: a growth whose answer was lost is repeated at the moment in which a class is asked for.
+// The growth is under way; only the class is refused.
+func TestChange_TogetherWithOneThatRuns(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t, emulator.Options{Profile: emulator.Reference}, 50*time.Millisecond)
+	b := c.backend()
+	id := mustCreateTen(t, b).Handle
+	c.speed(0)
+	ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
+	defer cancel()
+	if _, err := c.backend().Expand(ctx, id, volume.Range{RequiredBytes: 20 * volume.GiB}); !fault.Is(err, fault.Pending) {
+		t.Fatal(err)
+	}
+	ctx, cancel = context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	var both sync.WaitGroup
+	both.Go(func() {
+		if _, err := b.Expand(ctx, id, volume.Range{RequiredBytes: 20 * volume.GiB}); !fault.Is(err, fault.Pending) {
+			t.Errorf("the growth: %v (%v)", err, fault.KindOf(err))
+		}
+	})
+	both.Go(func() {
+		if err := b.Modify(ctx, id, map[string]string{"iops": "4000"}); !fault.Is(err, fault.FailedPrecondition) && !fault.Is(err, fault.Pending) {
+			t.Errorf("the class: %v (%v)", err, fault.KindOf(err))
+		}
+	})
+	both.Wait()
 }
