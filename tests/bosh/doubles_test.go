@@ -53,6 +53,12 @@ func TestDoubles_AreStrict(t *testing.T) {
 			exec, dir := answering(t, tc.info, tc.answer)
 			_, err := (&director.Director{Exec: exec, UUID: "d", Home: dir}).Call(t.Context(), "attach_disk", "i-1", "vol-1")
 			check(t, "the Director", err, tc.director)
+			if library := os.Getenv(directorVariable); library != "" {
+				_, real := (&director.Director{Exec: exec, UUID: "d", Home: dir, Library: library}).Call(t.Context(), "attach_disk", "i-1", "vol-1")
+				if (real == nil) != (err == nil) || director.TypeOf(err) != "" && director.TypeOf(real) != director.TypeOf(err) {
+					t.Errorf("the Director's library says %v, the simulated one %v", real, err)
+				}
+			}
 			_, err = (&cli.CLI{Exec: exec, UUID: "c"}).Call(t.Context(), "attach_disk", "i-1", "vol-1")
 			check(t, "the CLI", err, tc.cli)
 		})

@@ -56,65 +56,68 @@ func TestLife_OfAPersistentDisk(t *testing.T) {
 	needRoot(t)
 	for _, fs := range []string{"ext4", "xfs"} {
 		t.Run(fs, func(t *testing.T) {
-			s := newSite(t)
-			ctx, d := t.Context(), s.director(s.ours)
-			agentOf := func(cid string) (director.Agent, error) { return s.newAgent(cid, fs) }
-			vm := d.Adopt(&director.VM{Name: "db/1"})
-			s.must(d.CreateVM(ctx, vm, agentOf))
-			s.must(d.CreateDisk(ctx, vm, 1024, map[string]any{"type": "gp3"}))
-			first := vm.Disk
-			s.put(vm, "first")
-			if tags := s.truth(first).Tags; tags["diskbridge.io/layout"] != "bosh" || tags["diskbridge.io/holder"] != "bosh:"+d.UUID || tags["deployment"] != "dep" {
-				t.Errorf("tags %v", tags)
-			}
+			eachDirector(t, func(t *testing.T, library string) {
+				s := newSite(t)
+				s.library = library
+				ctx, d := t.Context(), s.director(s.ours)
+				agentOf := func(cid string) (director.Agent, error) { return s.newAgent(cid, fs) }
+				vm := d.Adopt(&director.VM{Name: "db/1"})
+				s.must(d.CreateVM(ctx, vm, agentOf))
+				s.must(d.CreateDisk(ctx, vm, 1024, map[string]any{"type": "gp3"}))
+				first := vm.Disk
+				s.put(vm, "first")
+				if tags := s.truth(first).Tags; tags["diskbridge.io/layout"] != "bosh" || tags["diskbridge.io/holder"] != "bosh:"+d.UUID || tags["deployment"] != "dep" {
+					t.Errorf("tags %v", tags)
+				}
 
-			snapshot, err := d.Snapshot(ctx, vm)
-			s.must(err)
+				snapshot, err := d.Snapshot(ctx, vm)
+				s.must(err)
 
-			small := s.sees(vm)
-			copied, err := d.Resize(ctx, vm, 2048)
-			s.must(err)
-			if copied || vm.Disk != first || s.sees(vm) < small+(800<<20) {
-				t.Errorf("resized: copied %v, from %s to %s, from %d to %d bytes", copied, first, vm.Disk, small, s.sees(vm))
-			}
-			s.holds("after the resize", vm, "first")
+				small := s.sees(vm)
+				copied, err := d.Resize(ctx, vm, 2048)
+				s.must(err)
+				if copied || vm.Disk != first || s.sees(vm) < small+(800<<20) {
+					t.Errorf("resized: copied %v, from %s to %s, from %d to %d bytes", copied, first, vm.Disk, small, s.sees(vm))
+				}
+				s.holds("after the resize", vm, "first")
 
-			copied, err = d.Update(ctx, vm, 2048, map[string]any{"type": "gp2", "tags": map[string]string{"tier": "slow"}})
-			s.must(err)
-			if copied || vm.Disk != first || s.truth(first).Tags["tier"] != "slow" {
-				t.Errorf("updated: copied %v, tags %v", copied, s.truth(first).Tags)
-			}
-			s.holds("after the change of type", vm, "first")
+				copied, err = d.Update(ctx, vm, 2048, map[string]any{"type": "gp2", "tags": map[string]string{"tier": "slow"}})
+				s.must(err)
+				if copied || vm.Disk != first || s.truth(first).Tags["tier"] != "slow" {
+					t.Errorf("updated: copied %v, tags %v", copied, s.truth(first).Tags)
+				}
+				s.holds("after the change of type", vm, "first")
 
-			copied, err = d.Update(ctx, vm, 2048, map[string]any{"type": "gp3", "encrypted": true})
-			s.must(err)
-			if !copied || vm.Disk == first || len(d.Orphans()) != 1 {
-				t.Errorf("encrypted: copied %v to %s, orphans %v", copied, vm.Disk, d.Orphans())
-			}
-			s.holds("after the copy", vm, "first")
-			s.put(vm, "second")
+				copied, err = d.Update(ctx, vm, 2048, map[string]any{"type": "gp3", "encrypted": true})
+				s.must(err)
+				if !copied || vm.Disk == first || len(d.Orphans()) != 1 {
+					t.Errorf("encrypted: copied %v to %s, orphans %v", copied, vm.Disk, d.Orphans())
+				}
+				s.holds("after the copy", vm, "first")
+				s.put(vm, "second")
 
-			old := vm.CID
-			s.must(d.Recreate(ctx, vm, agentOf))
-			if vm.CID == old {
-				t.Error("the VM is the same")
-			}
-			s.holds("on the new VM", vm, "first", "second")
+				old := vm.CID
+				s.must(d.Recreate(ctx, vm, agentOf))
+				if vm.CID == old {
+					t.Error("the VM is the same")
+				}
+				s.holds("on the new VM", vm, "first", "second")
 
-			if has, err := d.CheckDisk(ctx, vm.Disk); err != nil || !has {
-				t.Errorf("cck: %v, %v", has, err)
-			}
-			s.must(d.Reattach(ctx, vm)) // though it is attached
-			s.holds("after cck", vm, "first", "second")
+				if has, err := d.CheckDisk(ctx, vm.Disk); err != nil || !has {
+					t.Errorf("cck: %v, %v", has, err)
+				}
+				s.must(d.Reattach(ctx, vm)) // though it is attached
+				s.holds("after cck", vm, "first", "second")
 
-			s.must(d.Orphan(ctx, vm))
-			s.must(d.SweepOrphans(ctx))
-			s.must(d.DeleteSnapshot(ctx, snapshot))
-			s.must(d.DeleteVM(ctx, vm))
-			if len(d.Orphans()) > 0 {
-				t.Errorf("orphans are left: %v", d.Orphans())
-			}
-			harness.RequireEmpty(t, s.emulator)
+				s.must(d.Orphan(ctx, vm))
+				s.must(d.SweepOrphans(ctx))
+				s.must(d.DeleteSnapshot(ctx, snapshot))
+				s.must(d.DeleteVM(ctx, vm))
+				if len(d.Orphans()) > 0 {
+					t.Errorf("orphans are left: %v", d.Orphans())
+				}
+				harness.RequireEmpty(t, s.emulator)
+			})
 		})
 	}
 }
@@ -122,73 +125,79 @@ func TestLife_OfAPersistentDisk(t *testing.T) {
 // TestSwitch_ThereAndBack: a director's disks, made by the AWS CPI, come to us and go back, with nothing refused.
 func TestSwitch_ThereAndBack(t *testing.T) {
 	needRoot(t)
-	s := newSite(t)
-	ctx, d := t.Context(), s.director(s.aws)
-	vm := d.Adopt(&director.VM{Name: "db/1"})
-	s.must(d.CreateVM(ctx, vm, s.agentOf))
-	s.must(d.CreateDisk(ctx, vm, 1024, map[string]any{}))
-	s.put(vm, "aws")
-	cid := vm.Disk
+	eachDirector(t, func(t *testing.T, library string) {
+		s := newSite(t)
+		s.library = library
+		ctx, d := t.Context(), s.director(s.aws)
+		vm := d.Adopt(&director.VM{Name: "db/1"})
+		s.must(d.CreateVM(ctx, vm, s.agentOf))
+		s.must(d.CreateDisk(ctx, vm, 1024, map[string]any{}))
+		s.put(vm, "aws")
+		cid := vm.Disk
 
-	d.Exec = s.ours
-	s.must(d.Reattach(ctx, vm))
-	s.holds("where we find it attached", vm, "aws")
-	s.must(d.Recreate(ctx, vm, s.agentOf))
-	s.holds("on our VM", vm, "aws")
-	if copied, err := d.Resize(ctx, vm, 2048); err != nil || copied {
-		t.Fatalf("resize: copied %v, %v", copied, err)
-	}
-	s.put(vm, "ours")
+		d.Exec = s.ours
+		s.must(d.Reattach(ctx, vm))
+		s.holds("where we find it attached", vm, "aws")
+		s.must(d.Recreate(ctx, vm, s.agentOf))
+		s.holds("on our VM", vm, "aws")
+		if copied, err := d.Resize(ctx, vm, 2048); err != nil || copied {
+			t.Fatalf("resize: copied %v, %v", copied, err)
+		}
+		s.put(vm, "ours")
 
-	d.Exec = s.aws
-	s.must(d.Recreate(ctx, vm, s.agentOf))
-	s.holds("back with the AWS CPI", vm, "aws", "ours")
-	if vm.Disk != cid {
-		t.Errorf("the disk is another one: %s, then %s", cid, vm.Disk)
-	}
-	s.must(d.Orphan(ctx, vm))
-	s.must(d.SweepOrphans(ctx))
-	s.must(d.DeleteVM(ctx, vm))
-	harness.RequireEmpty(t, s.emulator)
+		d.Exec = s.aws
+		s.must(d.Recreate(ctx, vm, s.agentOf))
+		s.holds("back with the AWS CPI", vm, "aws", "ours")
+		if vm.Disk != cid {
+			t.Errorf("the disk is another one: %s, then %s", cid, vm.Disk)
+		}
+		s.must(d.Orphan(ctx, vm))
+		s.must(d.SweepOrphans(ctx))
+		s.must(d.DeleteVM(ctx, vm))
+		harness.RequireEmpty(t, s.emulator)
+	})
 }
 
 // TestDynamicDisks as director v283 sends them.
 func TestDynamicDisks(t *testing.T) {
 	needRoot(t)
-	s := newSite(t)
-	ctx, d := t.Context(), s.director(s.ours)
-	vm := s.vm(d, 0)
-	lost := s.text("create_disk", 1024, map[string]any{"type": "gp3", "name": "cache"}, vm.CID)
-	cid, err := d.Provide(ctx, vm, "cache", 1024, map[string]any{"type": "gp3"})
-	s.must(err)
-	if cid != lost {
-		t.Errorf("after a call whose answer the Director lost it gets %s beside %s", cid, lost)
-	}
-	link := vm.Agent.(*agent.Agent).Dynamic(cid)
-	if node, err := filepath.EvalSymlinks(link); err != nil || !strings.Contains(node, "nvme") {
-		t.Errorf("the agent's link leads to %q, %v", node, err)
-	}
-	if again, err := d.Provide(ctx, vm, "cache", 1024, nil); err != nil || again != cid {
-		t.Errorf("provided again: %q, %v", again, err)
-	}
-	if _, err := d.Call(ctx, "detach_disk", vm.CID, cid); err != nil { // a call that the Director lost
-		t.Fatal(err)
-	}
-	if _, err := d.Call(ctx, "detach_disk", vm.CID, cid); !director.Is(err, "DiskNotAttached") {
-		t.Errorf("detached twice: %v", err)
-	}
-	s.must(d.DetachDynamic(ctx, "cache"))
-	s.must(d.DeleteDynamic(ctx, "cache"))
-	if has, err := d.CheckDisk(ctx, cid); has || err != nil {
-		t.Errorf("deleted, and has_disk says %v, %v", has, err)
-	}
-	second, err := d.Provide(ctx, vm, "cache", 1024, map[string]any{"type": "gp3"})
-	if err != nil || second == cid {
-		t.Errorf("the name again: %q, %v", second, err)
-	}
-	s.must(d.DetachDynamic(ctx, "cache"))
-	s.must(d.DeleteDynamic(ctx, "cache"))
-	harness.RequireEmpty(t, s.emulator)
+	eachDirector(t, func(t *testing.T, library string) {
+		s := newSite(t)
+		s.library = library
+		ctx, d := t.Context(), s.director(s.ours)
+		vm := s.vm(d, 0)
+		lost := s.text("create_disk", 1024, map[string]any{"type": "gp3", "name": "cache"}, vm.CID)
+		cid, err := d.Provide(ctx, vm, "cache", 1024, map[string]any{"type": "gp3"})
+		s.must(err)
+		if cid != lost {
+			t.Errorf("after a call whose answer the Director lost it gets %s beside %s", cid, lost)
+		}
+		link := vm.Agent.(*agent.Agent).Dynamic(cid)
+		if node, err := filepath.EvalSymlinks(link); err != nil || !strings.Contains(node, "nvme") {
+			t.Errorf("the agent's link leads to %q, %v", node, err)
+		}
+		if again, err := d.Provide(ctx, vm, "cache", 1024, nil); err != nil || again != cid {
+			t.Errorf("provided again: %q, %v", again, err)
+		}
+		if _, err := d.Call(ctx, "detach_disk", vm.CID, cid); err != nil { // a call that the Director lost
+			t.Fatal(err)
+		}
+		if _, err := d.Call(ctx, "detach_disk", vm.CID, cid); !director.Is(err, "DiskNotAttached") {
+			t.Errorf("detached twice: %v", err)
+		}
+		s.must(d.DetachDynamic(ctx, "cache"))
+		s.must(d.DeleteDynamic(ctx, "cache"))
+		if has, err := d.CheckDisk(ctx, cid); has || err != nil {
+			t.Errorf("deleted, and has_disk says %v, %v", has, err)
+		}
+		second, err := d.Provide(ctx, vm, "cache", 1024, map[string]any{"type": "gp3"})
+		if err != nil || second == cid {
+			t.Errorf("the name again: %q, %v", second, err)
+		}
+		s.must(d.DetachDynamic(ctx, "cache"))
+		s.must(d.DeleteDynamic(ctx, "cache"))
+		harness.RequireEmpty(t, s.emulator)
+	})
 }
 
 // TestDirector_NothingStrandsADisk: whatever a change of a disk ends with, the disk is attached again or the next deploy
@@ -232,18 +241,21 @@ func TestDirector_NothingStrandsADisk(t *testing.T) {
 
 // TestDirector_ForgetsWhatKubernetesHolds: an orphan that Kubernetes has taken over stays, and its record goes.
 func TestDirector_ForgetsWhatKubernetesHolds(t *testing.T) {
-	s := newSite(t)
-	ctx, d := t.Context(), s.director(s.ours)
-	disk := s.text("create_disk", 1024, map[string]any{}, s.emulator.Instances[0].ID)
-	s.hold(disk, map[string]string{"diskbridge.io/holder": "kubernetes:prod/pv-1"})
-	_, err := d.Call(ctx, "delete_disk", disk)
-	if !director.Is(err, "DiskNotFound") || s.truth(disk).State != "available" {
-		t.Errorf("%v; the disk is %s", err, s.truth(disk).State)
-	}
-	if _, err := d.Call(ctx, "attach_disk", s.emulator.Instances[0].ID, disk); !director.Is(err, "CloudError") || !strings.Contains(err.Error(), "diskbridge release "+disk) {
-		t.Errorf("attach: %v", err)
-	}
-	if !slices.Contains(d.Methods, "delete_disk") {
-		t.Error("nothing was asked")
-	}
+	eachDirector(t, func(t *testing.T, library string) {
+		s := newSite(t)
+		s.library = library
+		ctx, d := t.Context(), s.director(s.ours)
+		disk := s.text("create_disk", 1024, map[string]any{}, s.emulator.Instances[0].ID)
+		s.hold(disk, map[string]string{"diskbridge.io/holder": "kubernetes:prod/pv-1"})
+		_, err := d.Call(ctx, "delete_disk", disk)
+		if !director.Is(err, "DiskNotFound") || s.truth(disk).State != "available" {
+			t.Errorf("%v; the disk is %s", err, s.truth(disk).State)
+		}
+		if _, err := d.Call(ctx, "attach_disk", s.emulator.Instances[0].ID, disk); !director.Is(err, "CloudError") || !strings.Contains(err.Error(), "diskbridge release "+disk) {
+			t.Errorf("attach: %v", err)
+		}
+		if !slices.Contains(d.Methods, "delete_disk") {
+			t.Error("nothing was asked")
+		}
+	})
 }

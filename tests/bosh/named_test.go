@@ -11,34 +11,37 @@ import (
 // another, also after that was orphaned, and the sweep of orphans ends no disk that lives.
 func TestNamedDisks_OfOneDiskType(t *testing.T) {
 	needRoot(t)
-	s := newSite(t)
-	ctx, d := t.Context(), s.director(s.ours)
-	cloud := map[string]any{"type": "gp3", "name": "data"}
-	one, two, three := s.vm(d, 0), s.vm(d, 1), s.vm(d, 0)
-	s.must(d.CreateDisk(ctx, one, 1024, cloud))
-	s.put(one, "one")
-	s.must(d.CreateDisk(ctx, two, 1024, cloud))
-	if one.Disk == two.Disk {
-		t.Fatalf("two instances share %s", one.Disk)
-	}
-	s.put(two, "two")
-	orphan := one.Disk
-	s.must(d.Orphan(ctx, one))
-	s.must(d.CreateDisk(ctx, three, 1024, cloud))
-	if three.Disk == orphan {
-		t.Fatalf("the orphan %s was handed out with its data", orphan)
-	}
-	s.put(three, "three")
-	s.must(d.SweepOrphans(ctx))
-	s.holds("after the sweep", two, "two")
-	s.holds("after the sweep", three, "three")
-	if !strings.Contains(strings.Join(d.Log, ""), "has the name \\\"data\\\"") {
-		t.Errorf("nothing says that the name is taken")
-	}
-	s.must(d.Orphan(ctx, two))
-	s.must(d.Orphan(ctx, three))
-	s.must(d.SweepOrphans(ctx))
-	harness.RequireEmpty(t, s.emulator)
+	eachDirector(t, func(t *testing.T, library string) {
+		s := newSite(t)
+		s.library = library
+		ctx, d := t.Context(), s.director(s.ours)
+		cloud := map[string]any{"type": "gp3", "name": "data"}
+		one, two, three := s.vm(d, 0), s.vm(d, 1), s.vm(d, 0)
+		s.must(d.CreateDisk(ctx, one, 1024, cloud))
+		s.put(one, "one")
+		s.must(d.CreateDisk(ctx, two, 1024, cloud))
+		if one.Disk == two.Disk {
+			t.Fatalf("two instances share %s", one.Disk)
+		}
+		s.put(two, "two")
+		orphan := one.Disk
+		s.must(d.Orphan(ctx, one))
+		s.must(d.CreateDisk(ctx, three, 1024, cloud))
+		if three.Disk == orphan {
+			t.Fatalf("the orphan %s was handed out with its data", orphan)
+		}
+		s.put(three, "three")
+		s.must(d.SweepOrphans(ctx))
+		s.holds("after the sweep", two, "two")
+		s.holds("after the sweep", three, "three")
+		if !strings.Contains(strings.Join(d.Log, ""), "has the name \\\"data\\\"") {
+			t.Errorf("nothing says that the name is taken")
+		}
+		s.must(d.Orphan(ctx, two))
+		s.must(d.Orphan(ctx, three))
+		s.must(d.SweepOrphans(ctx))
+		harness.RequireEmpty(t, s.emulator)
+	})
 }
 
 // TestNamedDisks_Repeated: the same request gets the same disk, until that can have been used.

@@ -40,6 +40,7 @@ func run(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "%v\n%s", err, out)
 		return 1
 	}
+	fmt.Fprintln(os.Stderr, who())
 	return harness.Main(m)
 }
 
@@ -52,6 +53,32 @@ type site struct {
 	aws      string // wrapper of the AWS CPI's double
 	config   map[string]any
 	agents   int
+	library  string // of the Director; empty: it is simulated
+}
+
+// directorVariable points at the folder bosh-director/lib of the Director itself.
+const directorVariable = "BOSH_DIRECTOR_LIB"
+
+// eachDirector runs a test with the simulated Director, and with the Director's own library where that is at hand.
+func eachDirector(t *testing.T, test func(t *testing.T, library string)) {
+	t.Helper()
+	t.Run("simulated Director", func(t *testing.T) { test(t, "") })
+	if library := os.Getenv(directorVariable); library != "" {
+		t.Run("the Director's library", func(t *testing.T) { test(t, library) })
+	}
+}
+
+// who says which Director and CLI the tests run with.
+func who() string {
+	text := "tests/bosh: the Director is simulated; with the Director's own library too where " + directorVariable + " names its bosh-director/lib (it is not set)"
+	if library := os.Getenv(directorVariable); library != "" {
+		text = "tests/bosh: the Director is simulated, and also its own library, " + library
+	}
+	if path, err := exec.LookPath("bosh"); err == nil {
+		version, err := exec.Command(path, "--version").Output()
+		return text + fmt.Sprintf("\ntests/bosh: the bosh CLI is simulated, and also %s: %s %v", path, bytes.TrimSpace(version), err)
+	}
+	return text + "\ntests/bosh: the bosh CLI is simulated; there is no bosh on the PATH"
 }
 
 func newSite(t *testing.T, args ...string) *site {
@@ -114,7 +141,7 @@ func (s *site) wrap(job, program, flag string) string {
 
 // director is a Director that calls the CPI.
 func (s *site) director(exec string) *director.Director {
-	d := &director.Director{Exec: exec, UUID: "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0", Home: s.dir, Stemcell: 3}
+	d := &director.Director{Exec: exec, UUID: "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0", Home: s.dir, Stemcell: 3, Library: s.library}
 	s.t.Cleanup(func() {
 		if s.t.Failed() {
 			s.t.Logf("what the CPI said:\n%s", strings.Join(d.Log, ""))

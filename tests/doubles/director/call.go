@@ -20,6 +20,9 @@ type Director struct {
 	Home       string         // for HOME and TMPDIR
 	Properties map[string]any // of the CPI config; they are merged flat into the context
 	Stemcell   int            // api_version of the stemcell; 0: none is involved
+	// Library is the folder bosh-director/lib of the Director itself. If it is set, its own code calls the CPI and judges
+	// the answers; ruby and the gem membrane have to be there.
+	Library string
 
 	Log     []string // the answers' log keys
 	Methods []string // the methods that were called, info left out
@@ -45,6 +48,15 @@ func Is(err error, kind string) bool {
 	return errors.As(err, &f) && f.Type == "Bosh::Clouds::"+kind
 }
 
+// TypeOf is the type of the CPI's error, or "" where it is none that the Director knows.
+func TypeOf(err error) string {
+	var f *Failure
+	if errors.As(err, &f) && slices.Contains(known(), strings.TrimPrefix(f.Type, "Bosh::Clouds::")) {
+		return f.Type
+	}
+	return ""
+}
+
 // known are the Director's error types (external_cpi.rb, KNOWN_RPC_ERRORS); another fails the task as UnknownError.
 func known() []string {
 	return []string{"CpiError", "NotSupported", "NotImplemented", "CloudError", "VMNotFound", "NoDiskSpace", "DiskNotAttached",
@@ -56,6 +68,10 @@ const preferred = 3
 
 // Call asks for info and then for the method, each in a process of its own, and returns the result.
 func (d *Director) Call(ctx context.Context, method string, arguments ...any) (json.RawMessage, error) {
+	if d.Library != "" {
+		d.Methods = append(d.Methods, method)
+		return d.callByLibrary(ctx, method, arguments...)
+	}
 	text, err := d.run(ctx, "info", 0)
 	if err != nil {
 		return nil, fmt.Errorf("info: %w", err)

@@ -198,7 +198,7 @@ func (d *Director) CreateVM(ctx context.Context, vm *VM, agentOf func(cid string
 	if vm.Disk != "" {
 		disks = append(disks, vm.Disk)
 	}
-	raw, err := d.Call(ctx, "create_vm", "agent-"+vm.Name, "ami-00000000000000001", map[string]any{"instance_type": "m5.large", "ephemeral_disk": map[string]any{"size": 1024}}, map[string]any{}, disks, map[string]any{})
+	raw, err := d.Call(ctx, "create_vm", "agent-"+vm.Name, "ami-00000000000000001", map[string]any{"instance_type": "m5.large", "ephemeral_disk": map[string]any{"size": 1024}}, map[string]any{}, disks, map[string]any{"bosh": map[string]any{}})
 	if err != nil {
 		return err
 	}
