@@ -1,6 +1,9 @@
 # syntax=docker/dockerfile:1
 # Build: docker build --target controller . (or node, or emulator)
 
+# The node's Debian: trixie (13) or, with --build-arg DEBIAN=bookworm, 12.
+ARG DEBIAN=trixie
+
 FROM golang:1.26-bookworm AS build
 WORKDIR /src
 COPY go.mod go.sum ./
@@ -23,7 +26,7 @@ COPY --from=build /src/bin/aws-emulator /src/bin/versitygw /usr/local/bin/
 ENTRYPOINT ["/usr/local/bin/aws-emulator"]
 
 # The node mounts into the host's mount namespace, so it is root and has the tools for that, no others.
-FROM debian:bookworm-slim AS node
+FROM debian:${DEBIAN}-slim AS node
 RUN apt-get update \
     && apt-get install -y --no-install-recommends mount util-linux e2fsprogs xfsprogs btrfs-progs fdisk nfs-common s3fs ca-certificates \
     && rm -rf /var/lib/apt/lists/*

@@ -64,6 +64,9 @@ func (b *Block) fileSystem(ctx context.Context, t *task, d device, plan volume.B
 	switch {
 	case found == (content{fsType: plan.FSType}):
 		if plan.FSType == volume.Ext4 && !plan.ReadOnly {
+			if err := b.replayFirst(ctx, t, d); err != nil {
+				return err
+			}
 			return b.repair(ctx, t, d, "-p")
 		}
 		return nil
@@ -92,7 +95,11 @@ func (b *Block) format(ctx context.Context, t *task, d device, plan volume.Block
 	var args []string
 	switch plan.FSType {
 	case volume.Ext4:
-		args = ext4Args(plan.Format)
+		tools, err := b.tools.version(ctx, t, "e2fsck") // of the same package, and says it in the same words
+		if err != nil {
+			return fault.Wrap("format", d.node, err)
+		}
+		args = ext4Args(plan.Format, strings.TrimPrefix(tools, "e2fsck "))
 	case volume.XFS:
 		tools, err := b.tools.read(ctx, t, "mkfs.xfs", "-V")
 		if err != nil {
@@ -112,8 +119,8 @@ func (b *Block) format(ctx context.Context, t *task, d device, plan volume.Block
 	return err
 }
 
-// ext4Args are what mke2fs(8) is told.
-func ext4Args(f volume.Format) []string {
+// ext4Args are what mke2fs(8) of a version is told.
+func ext4Args(f volume.Format, tools string) []string {
 	args := []string{"-q", "-m0"} // no blocks kept for root
 	for _, o := range []struct {
 		flag  string
@@ -124,6 +131,11 @@ func ext4Args(f volume.Format) []string {
 		}
 	}
 	var features []string // in one argument: of several -O the last one wins
+	if !before(tools, "1.47") {
+		// The default of some, as Debian 13. Earlier e2fsck, as of Amazon Linux 2023 and Ubuntu 22.04, refuse such a file system,
+		// and 1.47.0 checks it whole after every unclean stop; kernels before 5.15 do not mount it for writing after one.
+		features = append(features, "^orphan_file")
+	}
 	if f.BigAlloc {
 		features = append(features, "bigalloc")
 	}

@@ -26,6 +26,29 @@ func (b toolbox) read(ctx context.Context, t *task, name string, args ...string)
 	return b.run(ctx, ctx, t, "", name, args)
 }
 
+// version returns what a tool says of itself with -V, on standard error as e2fsprogs do.
+func (b toolbox) version(ctx context.Context, t *task, name string) (string, error) {
+	path, err := b.find(name)
+	if err != nil {
+		return "", err
+	}
+	var said string
+	err = t.run(ctx, "run", name, func() error {
+		p := program{path: path, args: []string{"-V"}}
+		defer p.close()
+		if err := p.open(); err != nil {
+			return err
+		}
+		err := p.run(ctx)
+		said = firstBytes(p.stderr)
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	return said, nil
+}
+
 // run runs a tool that is killed when life ends, and is waited for until ctx ends; it returns its standard output.
 func (b toolbox) run(ctx, life context.Context, t *task, input, name string, args []string) (string, error) {
 	path, err := b.find(name)

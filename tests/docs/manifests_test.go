@@ -142,6 +142,9 @@ func TestDockerfile_FollowsTheProject(t *testing.T) {
 	if !strings.Contains(stages[2], "AS controller") || !strings.Contains(stages[2], "\nUSER 65532:65532\n") || strings.Contains(stages[2], "\nRUN ") {
 		t.Error("the controller's stage must not be root and must not run anything")
 	}
+	if !strings.Contains(stages[0], "\nARG DEBIAN=trixie\n") || !strings.HasPrefix(stages[4], "debian:${DEBIAN}-slim AS node\n") {
+		t.Error("the node's stage must be on Debian 13, whose e2fsck knows what its mkfs makes, and on 12 where asked for")
+	}
 	script, err := os.ReadFile(filepath.Join(harness.Root(t), ".ci", "install"))
 	if err != nil {
 		t.Fatal(err)
