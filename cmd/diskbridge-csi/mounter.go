@@ -101,7 +101,7 @@ func (m *mounterSettings) objectFlags(fs *flag.FlagSet) {
 	fs.Int64Var(&m.objects.Memory, "mount-memory", 512, "most memory of each such program in `MiB`, by a control group of its own where that can be made (0: no limit)")
 	fs.DurationVar(&m.objects.Patience, "patience", 10*time.Minute, "how long the program may answer nothing, and take to upload what was written before an unmount; then it is ended, and what it had not uploaded is lost")
 	fs.DurationVar(&m.drain, "drain", 0, "when asked to end, wait so long until no file of a bucket is open for writing: for containers, where the mounting programs end with this one (0: they go on)")
-	fs.StringVar(&m.program, "object-program", volume.S3FS, "mount buckets with `s3fs`, or with rclone, which uploads later")
+	fs.StringVar(&m.program, "object-program", volume.S3FS, "mount buckets with `s3fs`, or with rclone, for reading only")
 	fs.StringVar(&m.path, "object-program-path", "", "that program is at `PATH` (default: where its package puts it)")
 	fs.StringVar(&m.profilesFile, "s3-profiles", "", "YAML `FILE` with the endpoint profiles of S3 servers other than AWS's")
 	fs.StringVar(&m.region, "region", "", "AWS region of buckets that name none (default: the SDK's sources)")

@@ -75,8 +75,19 @@ func TestS3FS_Check(t *testing.T) {
 	if err := (S3FS{Path: "/nonexistent"}).Check(t.Context(), volume.ObjectPlan{}); !fault.Is(err, fault.Unsupported) {
 		t.Errorf("no s3fs: %v", err)
 	}
-	if err := (RClone{}).Check(t.Context(), volume.ObjectPlan{Options: volume.MountOptions{"retries=2"}}); !fault.Is(err, fault.Invalid) {
+	if err := (RClone{}).Check(t.Context(), volume.ObjectPlan{ReadOnly: true, Options: volume.MountOptions{"retries=2"}}); !fault.Is(err, fault.Invalid) {
 		t.Errorf("an option of s3fs for rclone: %v", err)
+	}
+}
+
+// TestRClone_RefusesWriters: a file that is deleted while it is written came back, or is uploaded after its close.
+func TestRClone_RefusesWriters(t *testing.T) {
+	r := RClone{Path: script(t, "")}
+	if err := r.Check(t.Context(), volume.ObjectPlan{Handle: "s3://bucket"}); !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "s3fs") {
+		t.Errorf("a writer: %v", err)
+	}
+	if err := r.Check(t.Context(), volume.ObjectPlan{Handle: "s3://bucket", ReadOnly: true}); err != nil {
+		t.Errorf("a reader: %v", err)
 	}
 }
 

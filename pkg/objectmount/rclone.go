@@ -9,9 +9,10 @@ import (
 	"github.com/diskbridge/diskbridge/pkg/volume"
 )
 
-// RClone mounts with rclone, without its cache: that would upload files after they are closed, and lose what is not there yet when
-// the mount goes. So files are written from beginning to end, and neither appended to nor changed in the middle.
-// https://rclone.org/commands/rclone_mount/#vfs-file-caching
+// RClone mounts with rclone, for reading only: none of its cache modes can be written through without a loss (measured with
+// 1.60). With off and minimal, a file that is deleted while a program writes it comes back at its close, and with off an append
+// fails; with writes and full a file is uploaded after its close, whatever --vfs-write-back says, so that nobody hears of a
+// failure, and what is not there yet is lost when the program is killed. https://rclone.org/commands/rclone_mount/#vfs-file-caching
 type RClone struct {
 	Path string // of the program; where it usually is if empty
 }
@@ -23,8 +24,12 @@ func (RClone) Name() string { return "rclone" }
 
 func (r RClone) path() (string, error) { return find(r.Path, "rclone", "rclone, and fuse or fuse3") }
 
-// Check refuses options, which are s3fs's.
+// Check refuses writers, and options, which are s3fs's.
 func (r RClone) Check(_ context.Context, plan volume.ObjectPlan) error {
+	if !plan.ReadOnly {
+		return fault.New(fault.Invalid, "check bucket", plan.Handle, "this node mounts buckets with rclone, through which nothing can be written without a loss; "+
+			"mount it read-only (access mode ReadOnlyMany, or the mount option ro), or use s3fs (--object-program=s3fs)")
+	}
 	if len(plan.Options) > 0 {
 		return fault.New(fault.Invalid, "check mount options", plan.Options[0], "it is an option of s3fs, and this node mounts with rclone; leave it out")
 	}
@@ -42,10 +47,7 @@ func (r RClone) Command(b Bucket) (Command, error) {
 	args := []string{"mount", "bucket:" + p.Bucket + "/" + strings.TrimSuffix(p.Prefix, "/"), b.Point,
 		"--config=" + b.Dir + "/rclone.conf", "--devname=" + b.Source, "--allow-other", "--allow-non-empty",
 		fmt.Sprintf("--uid=%d", p.UID), fmt.Sprintf("--gid=%d", p.GID), fmt.Sprintf("--umask=%04o", p.Umask),
-		"--vfs-cache-mode=off", "--cache-dir=" + b.Cache,
-	}
-	if p.ReadOnly {
-		args = append(args, "--read-only")
+		"--vfs-cache-mode=off", "--cache-dir=" + b.Cache, "--read-only",
 	}
 	config := strings.Join([]string{
 		"[bucket]", "type = s3", "provider = Other", "no_check_bucket = true", fmt.Sprintf("force_path_style = %t", b.Access.PathStyle),

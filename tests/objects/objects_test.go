@@ -5,14 +5,18 @@ package objects
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/diskbridge/diskbridge/cmd/diskbridge/sandbox"
 	"github.com/diskbridge/diskbridge/pkg/emulator/s3/s3test"
@@ -145,21 +149,51 @@ func must(tb testing.TB, err error) {
 	}
 }
 
-// TestLife takes a bucket through its whole life, each step twice, with each program that mounts.
+// TestLife takes a bucket through its whole life, each step twice.
 func TestLife(t *testing.T) {
-	for _, program := range []string{"s3fs", "rclone"} {
-		t.Run(program, func(t *testing.T) {
-			w := newWorld(t, "--object-program="+program)
-			b := w.create(t.Context(), "bucket", nil)
-			live(t, w, b)
-			t.Run("a prefix of it", func(t *testing.T) {
-				p := w.create(t.Context(), "prefix", map[string]string{"bucket": strings.TrimPrefix(b.VolumeId, "s3://"), "basePrefix": "below"})
-				live(t, w, p)
-				must(t, w.delete(t.Context(), p))
-			})
-			must(t, w.delete(t.Context(), b))
-		})
+	w := newWorld(t)
+	b := w.create(t.Context(), "bucket", nil)
+	live(t, w, b)
+	t.Run("a prefix of it", func(t *testing.T) {
+		p := w.create(t.Context(), "prefix", map[string]string{"bucket": strings.TrimPrefix(b.VolumeId, "s3://"), "basePrefix": "below"})
+		live(t, w, p)
+		must(t, w.delete(t.Context(), p))
+	})
+	must(t, w.delete(t.Context(), b))
+}
+
+// TestRClone_ReadsOnly what s3fs has written: none of its cache modes can be written through without a loss.
+func TestRClone_ReadsOnly(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	b := w.mounted(ctx, "bucket")
+	must(t, os.WriteFile(filepath.Join(b.target, "file"), []byte("text"), 0o640))
+	w.unmount(ctx, b)
+	w.mounter.Kill()
+	w.args = []string{"--object-program=rclone"}
+	w.startMounter()
+	if err := w.stage(ctx, b); status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "read-only") {
+		t.Errorf("a writer: %v", err)
 	}
+	reader := &csi.VolumeCapability{
+		AccessMode: &csi.VolumeCapability_AccessMode{Mode: csi.VolumeCapability_AccessMode_MULTI_NODE_READER_ONLY}, AccessType: shared.GetAccessType(),
+	}
+	for range 2 {
+		_, err := w.node.NodeStageVolume(ctx, &csi.NodeStageVolumeRequest{VolumeId: b.VolumeId, VolumeContext: b.VolumeContext, StagingTargetPath: b.staging, VolumeCapability: reader})
+		must(t, err)
+		_, err = w.node.NodePublishVolume(ctx, &csi.NodePublishVolumeRequest{
+			VolumeId: b.VolumeId, VolumeContext: b.VolumeContext, StagingTargetPath: b.staging, TargetPath: b.target, VolumeCapability: reader, Readonly: true,
+		})
+		must(t, err)
+	}
+	if got, err := os.ReadFile(filepath.Join(b.target, "file")); err != nil || string(got) != "text" {
+		t.Errorf("read %q, %v", got, err)
+	}
+	for _, path := range []string{b.target, b.staging} {
+		if err := os.WriteFile(filepath.Join(path, "new"), nil, 0o600); !errors.Is(err, syscall.EROFS) {
+			t.Errorf("writing in %s: %v", path, err)
+		}
+	}
+	w.remove(ctx, b)
 }
 
 func live(t *testing.T, w *world, b *bucket) {
