@@ -35,7 +35,7 @@ func (b *Block) replayFirst(ctx context.Context, t *task, d device) error {
 		return err
 	}
 	err = t.run(ctx, "replay journal", d.node, func() error {
-		if tree, err := detachedMount(d.node, volume.Ext4, nil); err == nil {
+		if tree, err := detachedMount(d.node, volume.Ext4, nil, 0); err == nil {
 			return os.NewSyscallError("close", unix.Close(tree))
 		}
 		return nil
