@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -55,7 +56,7 @@ func (s *Server) controls() map[string]controlHandler {
 		"GET held":      tell(func() any { return s.Held() }),
 		"GET clock":     tell(s.clockState),
 		"POST faults":   s.postFaults,
-		"DELETE faults": tell(func() any { s.ClearFaults(); return struct{}{} }),
+		"DELETE faults": s.deleteFaults,
 		"POST release":  s.postRelease,
 		"POST clock":    s.postClock,
 		"POST reset": func(ctx context.Context, _ *json.Decoder) (any, error) {
@@ -78,6 +79,23 @@ func (s *Server) postFaults(_ context.Context, body *json.Decoder) (any, error) 
 		return nil, errors.New("faults: the body is not a list of faults: " + err.Error())
 	}
 	return struct{}{}, s.AddFaults(rules...)
+}
+
+// deleteFaults drops all faults, or, with a body, those that are set for one value.
+func (s *Server) deleteFaults(_ context.Context, body *json.Decoder) (any, error) {
+	var which struct {
+		Value string `json:"value"`
+	}
+	body.DisallowUnknownFields()
+	switch err := body.Decode(&which); {
+	case err != nil && !errors.Is(err, io.EOF):
+		return nil, errors.New(`faults: the body is neither empty nor {"value": "VALUE"}: ` + err.Error())
+	case which.Value != "":
+		s.faults.ClearValue(which.Value)
+	default:
+		s.ClearFaults()
+	}
+	return struct{}{}, nil
 }
 
 func (s *Server) postRelease(_ context.Context, body *json.Decoder) (any, error) {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/tools/go/packages"
 
 	"github.com/diskbridge/diskbridge/pkg/emulator"
+	"github.com/diskbridge/diskbridge/pkg/emulator/faults"
 	"github.com/diskbridge/diskbridge/pkg/emulator/clock"
 )
 
@@ -63,6 +64,14 @@ func TestControl_overHTTP(t *testing.T) {
 	}
 	if status, _ := c.control("POST", "faults", `[{"operation":"*","effect":"refuse"}]`); status != 200 || len(c.Faults()) != 1 {
 		t.Errorf("set a fault: %d, then %+v", status, c.Faults())
+	}
+	c.fault(emulator.Fault{Operation: "CreateVolume", Value: "mine", Effect: faults.Refuse})
+	before := len(c.Faults())
+	if status, _ := c.control("DELETE", "faults", `{"value": "mine"}`); status != 200 || len(c.Faults()) != before-1 {
+		t.Errorf("faults of one value: %d, %+v left", status, c.Faults())
+	}
+	if status, _ := c.control("DELETE", "faults", `{"values": "mine"}`); status != 400 || len(c.Faults()) != before-1 {
+		t.Errorf("what is not understood: %d, %+v left", status, c.Faults())
 	}
 	if status, _ := c.control("DELETE", "faults", ""); status != 200 || len(c.Faults()) != 0 {
 		t.Errorf("clear faults: %d, then %+v", status, c.Faults())

@@ -216,6 +216,13 @@ func (s *Set) Clear() {
 	s.end(Any, ErrCleared)
 }
 
+// ClearValue drops the faults that are set for a value. What they hold already stays held.
+func (s *Set) ClearValue(value string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rules = slices.DeleteFunc(s.rules, func(r *live) bool { return r.Value == value })
+}
+
 func (s *Set) end(operation string, err error) (ended int) {
 	s.change(func() {
 		for h := range s.held {
