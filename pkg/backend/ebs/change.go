@@ -1,6 +1,7 @@
 package ebs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,22 +56,22 @@ func (c *changes) failedLast(id string) (ec2.Modification, bool) {
 }
 
 // join adds a change to the pending one of the volume. owner says that the caller
-// must carry it out; ok is false where it contradicts what is pending, or comes too late.
-func (c *changes) join(id string, want ec2.Change) (p *pendingChange, owner, ok bool) {
+// must carry it out. Where it contradicts what is pending, or comes too late, p is nil, and pending is what is pending.
+func (c *changes) join(id string, want ec2.Change) (p *pendingChange, owner bool, pending ec2.Change) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p = c.pending[id]
 	if p == nil {
 		p = &pendingChange{want: want, done: make(chan struct{})}
 		c.pending[id] = p
-		return p, true, true
+		return p, true, want
 	}
 	merged, fits := merge(p.want, want)
 	if p.closed || !fits {
-		return p, false, false
+		return nil, false, p.want
 	}
 	p.want = merged
-	return p, false, true
+	return p, false, merged
 }
 
 // closed ends the joining and returns what is to be asked for.
@@ -112,9 +113,13 @@ func pick[T comparable](a, b T, fits *bool) T {
 // change asks EC2 for a new shape and waits until it is effective. Changes of one
 // volume that coincide become one modification.
 func (b *Backend) change(ctx context.Context, op string, v ec2.Volume, want ec2.Change) (ec2.Volume, error) {
-	p, owner, ok := b.changes.join(v.ID, want)
-	if !ok {
-		return v, fault.New(fault.Pending, op, v.ID, "another change of the volume is under way; ask again")
+	p, owner, pending := b.changes.join(v.ID, want)
+	switch {
+	case p == nil && covers(pending, want):
+		return v, fault.New(fault.Pending, op, v.ID, "the change is under way; retry")
+	case p == nil: // definite, as in otherRuns: nothing was asked of EC2 for this one
+		return v, fault.New(fault.FailedPrecondition, op, v.ID,
+			"the volume is still being changed to %s; the next change is possible when that is completed", describeTarget(over(shapeOf(v), pending)))
 	}
 	if owner {
 		b.lead(ctx, op, v, p, want)
@@ -224,6 +229,14 @@ func describeTarget(c ec2.Change) string {
 func covers(is, want ec2.Change) bool {
 	return is.SizeGiB >= want.SizeGiB && (want.Type == "" || is.Type == want.Type) &&
 		(want.IOPS == 0 || is.IOPS == want.IOPS) && (want.Throughput == 0 || is.Throughput == want.Throughput)
+}
+
+// over is a shape with what a change wants of it.
+func over(is, want ec2.Change) ec2.Change {
+	return ec2.Change{
+		Type: cmp.Or(want.Type, is.Type), SizeGiB: cmp.Or(want.SizeGiB, is.SizeGiB),
+		IOPS: cmp.Or(want.IOPS, is.IOPS), Throughput: cmp.Or(want.Throughput, is.Throughput),
+	}
 }
 
 // grownByOther waits until EC2 shows the size that another process has given the volume.

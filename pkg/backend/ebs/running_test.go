@@ -116,3 +116,49 @@ func TestChange_TogetherWithOneThatRuns(t *testing.T) {
 	})
 	both.Wait()
 }
+
+// TestChange_WhileThisProcessWaitsForAnother: the process that still waits for its own modification must not answer "in progress"
+// to another wish either: nothing was asked of EC2 for that one.
+func TestChange_WhileThisProcessWaitsForAnother(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		gib  int64
+		iops string
+		kind fault.Kind
+		want string
+	}{
+		"a larger growth":      {1000, "", fault.FailedPrecondition, "still being changed to 20 GiB, type gp3, 3000 iops"},
+		"other performance":    {0, "4000", fault.FailedPrecondition, "the next change is possible when that is completed"},
+		"the same growth":      {20, "", fault.Pending, "under way"},
+		"one that it includes": {15, "", fault.Pending, "under way"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCloud(t, emulator.Options{Profile: emulator.Reference}, 50*time.Millisecond)
+			b, id := c.backend(), mustCreateTen(t, c.backend()).Handle
+			c.speed(0) // EC2 makes no progress
+			ctx, cancel := context.WithCancel(t.Context())
+			first := make(chan error, 1)
+			go func() {
+				_, err := b.Expand(ctx, id, volume.Range{RequiredBytes: 20 * volume.GiB})
+				first <- err
+			}()
+			for c.State().Volumes[0].Modification != "modifying" {
+				<-time.After(time.Millisecond)
+			}
+			var err error
+			if row.gib > 0 {
+				_, err = b.Expand(t.Context(), id, volume.Range{RequiredBytes: row.gib * volume.GiB})
+			} else {
+				err = b.Modify(t.Context(), id, map[string]string{"iops": row.iops})
+			}
+			if !fault.Is(err, row.kind) || !strings.Contains(err.Error(), row.want) {
+				t.Errorf("%v (%v), want %v with %q", err, fault.KindOf(err), row.kind, row.want)
+			}
+			cancel()
+			if err := <-first; !fault.Is(err, fault.Pending) {
+				t.Errorf("the first: %v", err)
+			}
+		})
+	}
+}
