@@ -75,11 +75,12 @@ cover: go-version $(VERSITYGW) ## run the tests and write coverage.out
 fuzz: go-version ## run every fuzz target for FUZZTIME (10s) each
 	@.ci/fuzz $(FUZZTIME)
 
-soak: go-version $(VERSITYGW) ## kill, replay and walk at random for some minutes, with eventual consistency
+soak: go-version $(VERSITYGW) ## kill, replay, walk and churn at random for some minutes, with eventual consistency
 	@.ci/install test
 	@$(MAKE) --no-print-directory build
 	@DISKBRIDGE_BIN=$(BIN) DISKBRIDGE_SOAK=1 $(TEST) -count=1 -timeout=15m ./tests/replay ./tests/walk
 	@DISKBRIDGE_BIN=$(BIN) DISKBRIDGE_SOAK=1 $(TEST) -count=1 -timeout=15m -parallel=6 -run=TestReplay ./tests/bosh
+	@DISKBRIDGE_BIN=$(BIN) DISKBRIDGE_SOAK=1 $(TEST) -count=1 -timeout=8m ./tests/churn
 
 # Kubernetes, its images and the programs that run it, from a module of their own.
 E2E := cd tests/e2e && CGO_ENABLED=0 $(GO)
