@@ -95,6 +95,11 @@ e2e-ready: build versitygw $(HELM) ## build Kubernetes, once, and the images for
 e2e: e2e-ready ## run the stories of E2E_FOCUS=REGEXP, all by default, in a real Kubernetes (as root)
 	@$(E2E) test -trimpath -count=1 -timeout=25m -p 1 -parallel 12 -v ./stories ./laptop ./tutorial -run '$(E2E_FOCUS)'
 
+.PHONY: test-controlplane
+test-controlplane: build ## run the real sidecars and control plane against the controller, on an AWS that refuses, fails and is late
+	@tests/e2e/build
+	@$(E2E) test -trimpath -count=1 -timeout=12m -parallel 40 -v ./controlplane
+
 e2e-external: e2e-ready ## run Kubernetes' whole External Storage suite, and write its results into docs/reference (as root; 15 minutes)
 	@$(BIN)/e2e/cluster external
 
@@ -111,7 +116,7 @@ image: build versitygw ## make the driver's images in bin/images, without a cont
 
 lint: go-version $(GOLANGCI) ## check style, imports and the Dockerfile
 	@$(GOLANGCI) run
-	@cd tests/e2e && $(GOLANGCI) run ./cluster ./cmd/... ./image ./install ./laptop ./pause ./stories ./suite ./tutorial # the others compile all of Kubernetes
+	@cd tests/e2e && $(GOLANGCI) run ./cluster ./cmd/... ./controlplane ./image ./install ./laptop ./pause ./stories ./suite ./tutorial # the others compile all of Kubernetes
 	@$(GO) test ./tests/deps -run 'TestImports|TestDockerfile'
 
 .PHONY: bench bench-throttled

@@ -17,7 +17,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 )
 
 // Where things are inside the namespaces.
@@ -52,35 +51,41 @@ type Cluster struct {
 	Nodes      []*Node
 
 	images []string
+	at     addresses
+	launch func(ctx context.Context, name, program string, args ...string) error // of a program that goes on until the cluster ends
 }
 
 // Start starts everything inside the namespaces that [Within] made, with every image of paths.Images on each node,
 // and returns when all nodes are ready. Everything ends with the namespaces.
 func Start(ctx context.Context, paths Paths) (*Cluster, error) {
-	c := &Cluster{Paths: paths}
+	c := inNamespaces(paths)
 	return c.start(ctx, c.startAWS)
 }
 
 // StartLaptop starts a cluster as a laptop has one: one node, of a name of its own, that is in no cloud.
 func StartLaptop(ctx context.Context, paths Paths) (*Cluster, error) {
-	c := &Cluster{Paths: paths}
+	c := inNamespaces(paths)
 	return c.start(ctx, func(context.Context) error {
 		c.Nodes = []*Node{{Name: "laptop", Number: 1, Paths: paths}}
 		return nil
 	})
 }
 
+func inNamespaces(paths Paths) *Cluster {
+	c := &Cluster{Paths: paths, at: addresses{host: gateway, bind: "0.0.0.0", api: "443", etcd: "2379", peers: "2380", aws: awsPort}}
+	c.launch = func(ctx context.Context, name, program string, args ...string) error {
+		_, err := paths.daemon(ctx, name, program, args...)
+		return err
+	}
+	return c
+}
+
 func (c *Cluster) start(ctx context.Context, machines func(context.Context) error) (*Cluster, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, startLimit, errors.New("the cluster did not start in time"))
-	defer cancel()
 	var err error
 	if c.images, err = filepath.Glob(filepath.Join(c.Paths.Images(), "*.tar")); err != nil || len(c.images) == 0 {
 		return nil, errors.Join(err, fmt.Errorf("no images in %s: make e2e makes them first", c.Paths.Images()))
 	}
-	for _, step := range []struct {
-		name string
-		do   func(context.Context) error
-	}{
+	return c, c.take(ctx, []step{
 		{"network", c.network},
 		{"machines", machines},
 		{"certificates", c.certificates},
@@ -88,12 +93,24 @@ func (c *Cluster) start(ctx context.Context, machines func(context.Context) erro
 		{"nodes", c.startNodes},
 		{"control plane", c.startControlPlane},
 		{"nodes ready", c.nodesReady},
-	} {
+	})
+}
+
+// step is a part of the start.
+type step struct {
+	name string
+	do   func(context.Context) error
+}
+
+func (c *Cluster) take(ctx context.Context, steps []step) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, startLimit, errors.New("the cluster did not start in time"))
+	defer cancel()
+	for _, step := range steps {
 		if err := step.do(ctx); err != nil {
-			return nil, fmt.Errorf("%s: %w; logs are in %s", step.name, err, c.Paths.keepFor(time.Now()))
+			return fmt.Errorf("%s: %w; logs are in %s", step.name, err, c.Paths.keepFor(time.Now()))
 		}
 	}
-	return c, nil
+	return nil
 }
 
 func (c *Cluster) network(ctx context.Context) error {
@@ -153,7 +170,7 @@ func (c *Cluster) certificates(context.Context) error {
 	if err != nil {
 		return err
 	}
-	server := "https://" + gateway + ":443"
+	server := "https://" + c.at.host + ":" + c.at.api
 	err = errors.Join(
 		ca.server("apiserver", []string{"kubernetes", "kubernetes.default", "kubernetes.default.svc"}, gateway, service, "127.0.0.1"),
 		ca.client("kubelet-client", "kube-apiserver-kubelet-client", "system:masters"),
@@ -168,46 +185,6 @@ func (c *Cluster) certificates(context.Context) error {
 		err = errors.Join(err, ca.kubeconfig(n.Name, server), ca.client(n.Name, "system:node:"+n.Name, "system:nodes"))
 	}
 	c.Kubeconfig = c.Paths.run("pki/admin.kubeconfig")
-	return err
-}
-
-// startControlPlane starts Kubernetes' own programs with the authorizers and the admission that real clusters have.
-func (c *Cluster) startControlPlane(ctx context.Context) error {
-	pki := func(name string) string { return c.Paths.run("pki", name) }
-	if _, err := c.Paths.daemon(ctx, "etcd", c.Paths.Kube+"/etcd", "--data-dir="+c.Paths.run("etcd"), "--unsafe-no-fsync"); err != nil {
-		return err
-	}
-	if _, err := c.Paths.daemon(ctx, "kube-apiserver", c.Paths.Kube+"/kube-apiserver",
-		"--etcd-servers=http://127.0.0.1:2379", "--bind-address=0.0.0.0", "--advertise-address="+gateway, "--secure-port=443",
-		"--tls-cert-file="+pki("apiserver.crt"), "--tls-private-key-file="+pki("apiserver.key"), "--client-ca-file="+pki("ca.crt"),
-		"--kubelet-client-certificate="+pki("kubelet-client.crt"), "--kubelet-client-key="+pki("kubelet-client.key"),
-		"--kubelet-preferred-address-types=InternalIP", "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
-		"--service-cluster-ip-range="+services, "--allow-privileged=true", "--service-account-issuer=https://kubernetes.default.svc",
-		"--service-account-key-file="+pki("sa.key"), "--service-account-signing-key-file="+pki("sa.key")); err != nil {
-		return err
-	}
-	var err error
-	if c.Config, err = clientcmd.BuildConfigFromFlags("", c.Kubeconfig); err != nil {
-		return err
-	}
-	c.Config.QPS, c.Config.Burst = 100, 200
-	if c.Client, err = kubernetes.NewForConfig(c.Config); err != nil {
-		return err
-	}
-	if err := Until(ctx, "kube-apiserver", func(ctx context.Context) error {
-		return c.Client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
-	}); err != nil {
-		return err
-	}
-	if _, err := c.Paths.daemon(ctx, "kube-controller-manager", c.Paths.Kube+"/kube-controller-manager",
-		"--kubeconfig="+pki("controllers.kubeconfig"), "--leader-elect=false", "--bind-address=127.0.0.1", "--use-service-account-credentials",
-		"--service-account-private-key-file="+pki("sa.key"), "--root-ca-file="+pki("ca.crt"), "--cert-dir="+c.Paths.run("controllers"),
-		// What users wait for elsewhere as well, only sooner.
-		"--pvclaimbinder-sync-period=2s", "--attach-detach-reconcile-sync-period=5s", "--node-monitor-grace-period=20s"); err != nil {
-		return err
-	}
-	_, err = c.Paths.daemon(ctx, "kube-scheduler", c.Paths.Kube+"/kube-scheduler", "--kubeconfig="+pki("scheduler.kubeconfig"),
-		"--leader-elect=false", "--bind-address=127.0.0.1", "--cert-dir="+c.Paths.run("scheduler"))
 	return err
 }
 
@@ -270,7 +247,7 @@ func (c *Cluster) Dump(ctx context.Context) {
 	}
 	for _, name := range []string{"calls", "state", "faults"} {
 		var answer json.RawMessage
-		if err := Emulator(ctx, http.MethodGet, name, "", &answer); err == nil {
+		if err := c.Emulator(ctx, http.MethodGet, name, "", &answer); err == nil {
 			_ = os.WriteFile(c.Paths.run("logs", "aws-"+name+".json"), answer, 0o644) // best effort
 		}
 	}
@@ -301,20 +278,5 @@ func (c *Cluster) Helm(ctx context.Context, args ...string) error {
 
 // Emulator asks the emulator's control endpoint and decodes what it answers into out, unless that is nil.
 func Emulator(ctx context.Context, method, path, body string, out any) error {
-	req, err := http.NewRequestWithContext(ctx, method, Control+"/_emulator/"+path, strings.NewReader(body))
-	if err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close() //nolint:errcheck // read
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s %s: %s", method, path, resp.Status)
-	}
-	if out == nil {
-		return nil
-	}
-	return json.NewDecoder(resp.Body).Decode(out)
+	return ask(ctx, Control, method, path, body, out)
 }
