@@ -15,8 +15,8 @@ import (
 	"golang.org/x/tools/go/packages"
 
 	"github.com/diskbridge/diskbridge/pkg/emulator"
-	"github.com/diskbridge/diskbridge/pkg/emulator/faults"
 	"github.com/diskbridge/diskbridge/pkg/emulator/clock"
+	"github.com/diskbridge/diskbridge/pkg/emulator/faults"
 )
 
 func (c *cloud) control(method, path, body string) (int, string) {
