@@ -152,3 +152,18 @@ func edit(path string, flags int, change func(*os.File) error) error {
 	}
 	return errors.Join(change(f), f.Close())
 }
+
+// TestFoldersOfABucketThatKeepsVersions renames and removes folders, of which markers of deletion stay that no program sees.
+func TestFoldersOfABucketThatKeepsVersions(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	b := w.create(ctx, "versions", map[string]string{"versioning": "true"})
+	w.mount(ctx, b)
+	here := t.TempDir()
+	for _, dir := range []string{here, b.target} {
+		must(t, folderRenames(dir))
+		must(t, os.RemoveAll(filepath.Join(dir, "inside")))
+		must(t, os.Mkdir(filepath.Join(dir, "inside"), 0o750)) // once more
+	}
+	same(t, tree(t, here), tree(t, b.target))
+	w.remove(ctx, b)
+}
