@@ -129,7 +129,7 @@ func holds(path string, want []byte) error {
 // absent proves that a name is not there.
 func absent(path string) error {
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s: %v, want none", path, err)
+		return fmt.Errorf("%s is there (%w)", path, err)
 	}
 	return nil
 }

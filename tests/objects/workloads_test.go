@@ -26,7 +26,7 @@ func workloads() []workload {
 		{"names", func(_ context.Context, dir string) error { return names(dir) }},
 		{"mapped memory", func(_ context.Context, dir string) error { return mapped(dir) }},
 		{"unlinked open files", func(_ context.Context, dir string) error { return unlinked(dir) }},
-		{"times and links", func(_ context.Context, dir string) error { return links(dir) }},
+		{"times and links", links},
 		{"git", git},
 		{"tar", tar},
 		{"sqlite", sqlite},
@@ -266,14 +266,14 @@ func unlinked(dir string) error {
 	)
 }
 
-func links(dir string) error {
+func links(ctx context.Context, dir string) error {
 	path := filepath.Join(dir, "file")
 	return inOrder(
 		func() error { return os.WriteFile(path, []byte("text"), 0o640) },
 		func() error { return os.Symlink("file", filepath.Join(dir, "link")) },
 		func() error { return os.Symlink("nowhere/at all", filepath.Join(dir, "dangling")) },
 		func() error { return holds(filepath.Join(dir, "link"), []byte("text")) },
-		func() error { return run(context.Background(), dir, "touch", "-d", "2001-02-03T04:05:06Z", "file") },
+		func() error { return run(ctx, dir, "touch", "-d", "2001-02-03T04:05:06Z", "file") },
 		func() error {
 			st, err := os.Stat(path)
 			if err == nil && st.ModTime().Unix() != 981173106 {

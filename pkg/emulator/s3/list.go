@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -38,17 +39,17 @@ func (s *Service) keepsVersions(bucket string) bool {
 // list answers a list of a bucket that keeps versions. The server shows a common prefix also where every object below it was
 // deleted and only the markers of that are left, which S3 does not:
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeleteMarker.html
-func (s *Service) list(w http.ResponseWriter, r *http.Request, q Request, scope wire.Scope) {
+func (s *Service) list(ctx context.Context, w http.ResponseWriter, r *http.Request, q Request, scope wire.Scope) {
 	proxy := *s.proxy
 	proxy.ModifyResponse = func(answer *http.Response) error {
 		if answer.StatusCode != http.StatusOK {
 			return nil
 		}
 		text, err := io.ReadAll(answer.Body)
-		if err = joinClose(err, answer.Body); err != nil {
+		if err = errors.Join(err, answer.Body.Close()); err != nil {
 			return err
 		}
-		if text, err = s.withoutEmpty(r.Context(), text, r, q, scope); err != nil {
+		if text, err = s.withoutEmpty(ctx, text, r, q, scope); err != nil {
 			return err
 		}
 		answer.Body, answer.ContentLength = io.NopCloser(bytes.NewReader(text)), int64(len(text))
@@ -56,13 +57,6 @@ func (s *Service) list(w http.ResponseWriter, r *http.Request, q Request, scope 
 		return nil
 	}
 	proxy.ServeHTTP(w, r)
-}
-
-func joinClose(err error, c io.Closer) error {
-	if closeErr := c.Close(); err == nil {
-		err = closeErr
-	}
-	return err
 }
 
 // withoutEmpty leaves out the common prefixes of a list below which nothing is.
@@ -107,12 +101,13 @@ func (s *Service) holds(ctx context.Context, bucket, prefix, host string, scope 
 	if err != nil {
 		return false, err
 	}
+	defer func() { _ = answer.Body.Close() }() // it was only read
 	var found struct {
 		Contents []struct{ Key string }
 	}
-	err = joinClose(xml.NewDecoder(answer.Body).Decode(&found), answer.Body)
 	if answer.StatusCode != http.StatusOK {
 		return false, fmt.Errorf("list %s/%s: %s", bucket, prefix, answer.Status)
 	}
+	err = xml.NewDecoder(answer.Body).Decode(&found)
 	return len(found.Contents) > 0, err
 }

@@ -74,7 +74,7 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request, scope wire.Scope
 		return s.change(w, r, func() { s.Store.Buckets.Drop(q.Bucket) })
 	case "ListObjects", "ListObjectsV2":
 		if r.URL.Query().Get("delimiter") != "" && s.keepsVersions(q.Bucket) {
-			s.list(w, r, q, scope)
+			s.list(r.Context(), w, r, q, scope)
 			return nil
 		}
 	}
