@@ -55,7 +55,7 @@ func (b *Block) separateBtrfs(ctx context.Context, t *task, d device, plan volum
 	if err != nil {
 		return fault.Wrap("look at", d.node, err)
 	}
-	why := ""
+	var why string
 	switch {
 	case plan.ReadOnly:
 		why = "a read-only volume cannot get an id of its own"
