@@ -175,7 +175,8 @@ func (b *Block) mount(ctx context.Context, t *task, d device, plan volume.BlockP
 		defer log.close()
 		return log.explain(mountFS(d.node, plan.FSType, mountOptions(plan), point))
 	}
-	err := whileBusy(ctx, busyErrno, func() error { return t.run(ctx, "mount", point, do) })
+	busy := func(err error) bool { return isErrno(err, unix.EBUSY, unix.EEXIST) } // also while a mount of the same btrfs goes
+	err := whileBusy(ctx, busy, func() error { return t.run(ctx, "mount", point, do) })
 	if plan.FSType == volume.Btrfs && errors.Is(err, unix.EEXIST) { // a copy beside its source
 		if err = b.separateBtrfs(ctx, t, d, plan); err == nil {
 			err = t.run(ctx, "mount", point, do)

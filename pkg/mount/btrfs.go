@@ -82,8 +82,8 @@ func mountOfBtrfs(id [16]byte) (string, error) {
 			continue
 		}
 		if other, err := readBtrfsSuper(e.source); err == nil && other.id == id {
-			return "mounted at " + e.point, nil
+			return "it is mounted at " + e.point, nil
 		}
 	}
-	return "mounted nowhere that is visible from here; btrfs device scan --forget makes the kernel forget what is not mounted", nil
+	return "it is mounted nowhere that is visible from here, so that a process has files of an earlier mount open, or the disk was only looked at, which btrfs device scan --forget undoes", nil
 }

@@ -53,7 +53,7 @@ func TestBlock_StageOfABtrfsBesideItsTwin(t *testing.T) {
 			sum := late.Sum()
 			err := b.Stage(ctx, plan, point)
 			if before(kernelRelease(), "6.7") && !tc.separated {
-				wantKind(t, err, fault.InUse, "nothing was changed", "Linux 6.7", "mounted at "+n.Dir)
+				wantKind(t, err, fault.InUse, "nothing was changed", "Linux 6.7", "it is mounted at "+n.Dir)
 				if late.Sum() != sum {
 					t.Error("the disk's bytes changed")
 				}
