@@ -83,7 +83,8 @@ func pack(ctx context.Context, path, dir string, uml machine.UML) error {
 	for _, program := range programs {
 		a.Program(program)
 	}
-	a.Copy("/bin/sh", "/bin/sh") // tests have scripts
+	a.Copy("/bin/sh", "/bin/sh") // tests have scripts, and run this by its path
+	a.Copy("/sbin/sfdisk", "/sbin/sfdisk")
 	modules, err := uml.Modules.Load(ctx, "loop")
 	a.Modules(modules)
 	return errors.Join(err, a.End(), buffered.Flush(), f.Close())
