@@ -98,3 +98,12 @@ func (b *Backend) usable(ctx context.Context, name string, v ec2.Volume) (ec2.Vo
 func (b *Backend) unused(v ec2.Volume, name string) bool {
 	return b.judge(TagVolumeName, v.Tags).Delete && v.Tags[TagVolumeName] == name && v.Tags[TagHolder] == "" && len(v.Attachments) == 0
 }
+
+// open keeps the outcome open where a volume that EC2 has accepted cannot be read: after a final error the claim may go, and
+// the volume would stay.
+func open(id string, err error) error {
+	if err == nil || errors.Is(err, errFailed) || fault.Is(err, fault.Pending) || fault.Is(err, fault.Unavailable) {
+		return err
+	}
+	return &fault.Error{Op: opCreate, Subject: id, Kind: fault.UnknownOutcome, Message: "EC2 has accepted the volume, but what became of it cannot be read; retry", Err: err}
+}

@@ -98,10 +98,8 @@ func (b *Backend) make(ctx context.Context, name string, spec ec2.VolumeSpec) (e
 		switch {
 		case fault.Is(err, fault.Conflict):
 			return b.afterMismatch(ctx, name, generation)
-		case fault.Is(err, fault.Limit):
-			return b.afterRefusal(ctx, name, err)
 		case err != nil:
-			return made, fault.Wrap(opCreate, name, err)
+			return b.afterRefusal(ctx, name, spec, err)
 		case b.tokens.isDeleted(made.ID): // though EC2 may still show it as it was
 			b.tokens.burn(name, generation)
 			continue
@@ -112,7 +110,7 @@ func (b *Backend) make(ctx context.Context, name string, spec ec2.VolumeSpec) (e
 		}
 		deleted, vanished := errors.Is(err, errDeleted), errors.Is(err, errVanished)
 		if !deleted && !vanished {
-			return v, err
+			return v, open(v.ID, err)
 		}
 		b.tokens.burn(name, generation)
 		if failed == maxFailed {
@@ -144,12 +142,32 @@ func (b *Backend) call(ctx context.Context, spec ec2.VolumeSpec) (made ec2.Volum
 	return made, err
 }
 
-// afterRefusal looks for the volume before it believes a refusal: EC2 answers its
-// limits also to the repetition of a call that succeeded.
-func (b *Backend) afterRefusal(ctx context.Context, name string, refusal error) (ec2.Volume, error) {
+// afterRefusal looks for the volume before it believes a refusal: EC2 answers its limits, and what a role is denied, also to
+// the repetition of a call that succeeded and whose answer was lost. A final error would let the claim go, and leave it.
+func (b *Backend) afterRefusal(ctx context.Context, name string, spec ec2.VolumeSpec, refusal error) (ec2.Volume, error) {
+	refusal = fault.Wrap(opCreate, name, refusal)
+	switch fault.KindOf(refusal) {
+	case fault.UnknownOutcome:
+		b.tokens.lost(name, time.Now())
+		return ec2.Volume{}, refusal
+	case fault.Pending, fault.Unavailable:
+		return ec2.Volume{}, refusal
+	}
+	if spec.Tags[TagVolumeName] != name { // BOSH's have no name that finds them
+		return ec2.Volume{}, refusal
+	}
 	v, found, err := b.named(ctx, name)
-	if err != nil || !found {
-		return v, fault.Wrap(opCreate, name, refusal)
+	if wait := time.Until(b.tokens.settled(name, b.api.AbsenceInterval())); err == nil && !found && wait > 0 {
+		if batch.Pause(ctx, wait) != nil {
+			return v, fault.New(fault.Pending, opCreate, name, "an earlier call may have made it and EC2 may not show it yet; retry: %v", refusal)
+		}
+		v, found, err = b.named(ctx, name)
+	}
+	switch {
+	case err != nil:
+		return v, err
+	case !found:
+		return v, refusal
 	}
 	return b.usable(ctx, name, v)
 }

@@ -323,3 +323,35 @@ func TestCreate_AnotherLayoutUnderTheNameIsAConflict(t *testing.T) {
 		t.Errorf("Create = %v", err)
 	}
 }
+
+// TestCreate_ARefusalAfterALostAnswer: EC2 has made the volume, its answer was lost, the name's tag is not visible yet, and the
+// repetition is refused. A final error would let the claim go, or be scheduled elsewhere, and the volume would stay.
+func TestCreate_ARefusalAfterALostAnswer(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{"VolumeLimitExceeded", "UnauthorizedOperation", "InvalidParameterValue", "SomethingNew"} {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			for seed := range int64(3) {
+				c := lagging(t, seed)
+				b := c.backend()
+				c.fault(emulator.Fault{Operation: "CreateVolume", Effect: "drop-reply"})
+				if _, err := b.Create(t.Context(), request("v", 1)); !fault.Is(err, fault.UnknownOutcome) {
+					t.Fatalf("Create = %v (%v)", err, fault.KindOf(err))
+				}
+				c.ClearFaults()
+				c.fault(emulator.Fault{Operation: "CreateVolume", Effect: "refuse", Code: code})
+				if v, err := b.Create(t.Context(), request("v", 1)); err != nil || len(c.ours()) != 1 || c.ours()[0] != v.Handle {
+					t.Errorf("seed %d: Create = %v, %v (%v); in the cloud: %v", seed, v.Handle, err, fault.KindOf(err), c.ours())
+				}
+			}
+		})
+	}
+	t.Run("what cannot be read any more", func(t *testing.T) {
+		t.Parallel()
+		c := newCloud(t, emulator.Options{Profile: emulator.Reference}, 50*time.Millisecond)
+		c.fault(emulator.Fault{Operation: "DescribeVolumes", Nth: 2, Effect: "refuse", Code: "UnauthorizedOperation"})
+		if _, err := c.backend().Create(t.Context(), request("v", 1)); !fault.Is(err, fault.UnknownOutcome) || len(c.ours()) != 1 {
+			t.Errorf("Create = %v (%v); in the cloud: %v", err, fault.KindOf(err), c.ours())
+		}
+	})
+}
