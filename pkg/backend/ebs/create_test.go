@@ -334,8 +334,13 @@ func TestCreate_ARefusalAfterALostAnswer(t *testing.T) {
 			for seed := range int64(3) {
 				c := lagging(t, seed)
 				b := c.backend()
-				c.fault(emulator.Fault{Operation: "CreateVolume", Effect: "drop-reply"})
-				if _, err := b.Create(t.Context(), request("v", 1)); !fault.Is(err, fault.UnknownOutcome) {
+				c.fault(emulator.Fault{Operation: "CreateVolume", Effect: "hold-after"})
+				ctx, cancel := context.WithCancel(t.Context())
+				go func() {
+					_ = c.WaitHeld(ctx, "CreateVolume")
+					cancel()
+				}()
+				if _, err := b.Create(ctx, request("v", 1)); !fault.Is(err, fault.UnknownOutcome) {
 					t.Fatalf("Create = %v (%v)", err, fault.KindOf(err))
 				}
 				c.ClearFaults()
