@@ -52,8 +52,8 @@ func (s *Node) NodeGetVolumeHealth(ctx context.Context, r *csipb.NodeGetVolumeHe
 		case err != nil:
 			return nil, err
 		case stats.Failed:
-			ailments = append(ailments, volume.Ailment{Reason: "FileSystemReadOnly", Message: "the kernel made the file system at " + path +
-				" read-only after an error (the node's kernel log says which); delete the pods that have it: it is checked and mounted again for the next one"})
+			ailments = append(ailments, volume.Ailment{Reason: "FileSystemError", Message: "the kernel found an error in the file system at " + path +
+				", and makes it read-only then (the node's kernel log says more); delete the pods that have it: it is checked and mounted again for the next one"})
 		}
 	}
 	return &csipb.NodeGetVolumeHealthResponse{VolumeHealth: fromAilments(r.GetVolumeId(), ailments)}, nil

@@ -127,8 +127,8 @@ func TestNode_Health(t *testing.T) {
 	}{
 		"it answers":         {metered, "fs-1", root + "/well", "", codes.OK, nil},
 		"it does not answer": {metered, "fs-1", root + "/dead", "", codes.OK, dead},
-		"the kernel made it read-only": {metered, "fs-1", root + "/failed", "", codes.OK, []string{"DEGRADED FileSystemReadOnly the kernel made the file system at " +
-			root + "/failed read-only after an error (the node's kernel log says which); delete the pods that have it: it is checked and mounted again for the next one"}},
+		"the kernel found an error": {metered, "fs-1", root + "/failed", "", codes.OK, []string{"DEGRADED FileSystemError the kernel found an error in the file system at " +
+			root + "/failed, and makes it read-only then (the node's kernel log says more); delete the pods that have it: it is checked and mounted again for the next one"}},
 		"where it is staged only":                 {metered, "fs-1", "", root + "/dead", codes.OK, dead},
 		"where it is published, if it is both":    {metered, "fs-1", root + "/well", root + "/dead", codes.OK, nil},
 		"nowhere: nothing is known against it":    {metered, "fs-1", "", "", codes.OK, nil},

@@ -16,8 +16,7 @@ import (
 type Attached struct {
 	Model, Serial string
 	Points        []string // where a disk of it, or a partition, or one's device node is mounted
-	// Failed says that the kernel ended writing to a file system of it after an error: it is read-only, or shut down where
-	// the kernel shows that.
+	// Failed says that the kernel found an error in a file system of it, or made it read-only or shut it down after one.
 	Failed bool
 }
 
@@ -81,7 +80,7 @@ func (s sysfs) uses() (map[string]use, error) {
 		}
 		if serial := numbers[n]; ok && serial != "" {
 			u := out[serial]
-			out[serial] = use{append(u.points, e.point), u.failed || mounts.failed(e) || slices.Contains(e.super, shutDown)}
+			out[serial] = use{append(u.points, e.point), u.failed || mounts.failed(e) || slices.Contains(e.super, shutDown) || ext4Errors(e.number)}
 		}
 	}
 	return out, nil

@@ -3,6 +3,7 @@ package mount
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -25,7 +26,7 @@ const (
 	sound
 )
 
-// shutDown is how ext4 shows that it was shut down (since Linux 6.9); it still answers with what it has in memory.
+// shutDown is how newer kernels show that ext4 was shut down; it still answers with what it has in memory.
 const shutDown = "shutdown"
 
 // examine returns what is mounted at one of the paths of the disk's volume, and its condition.
@@ -54,12 +55,14 @@ func (b *Block) examine(ctx context.Context, t *task, d device, point string) (e
 	}
 	err = t.run(ctx, "look at", point, func() error { return alive(e) })
 	switch {
-	case corrupted(err), err == nil && slices.Contains(e.super, shutDown):
+	case errors.Is(err, unix.EROFS), err == nil && mounts.failed(e):
+		return e, readOnly, nil
+	case corrupted(err) && ext4Errors(n) && !slices.Contains(e.super, shutDown):
+		return e, readOnly, nil // the kernels that show nothing of it, such as 6.1.170
+	case corrupted(err):
 		return e, dead, nil
 	case err != nil:
 		return e, foreign, err
-	case mounts.failed(e):
-		return e, readOnly, nil
 	}
 	return e, sound, nil
 }
@@ -69,6 +72,16 @@ func (b *Block) examine(ctx context.Context, t *task, d device, point string) (e
 func (t table) failed(e entry) bool {
 	return slices.Contains(e.super, "emergency_ro") ||
 		slices.Contains(e.super, "ro") && slices.ContainsFunc(t, func(f entry) bool { return f.number == e.number && !slices.Contains(f.options, "ro") })
+}
+
+// ext4Errors reports whether the kernel found errors in an ext4 since it was checked last.
+func ext4Errors(n devno) bool {
+	link, err := os.Readlink(filepath.Join("/sys/dev/block", n.String()))
+	if err != nil {
+		return false
+	}
+	count, err := os.ReadFile(filepath.Join("/sys/fs/ext4", filepath.Base(link), "errors_count"))
+	return err == nil && strings.TrimSpace(string(count)) != "0"
 }
 
 // nodeName is how the node of a disk or of its first partition is called.

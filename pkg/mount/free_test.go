@@ -49,6 +49,13 @@ func TestBlock_UnstageOfAFrozenFileSystem(t *testing.T) {
 					must(t, b.Stage(ctx, plan, staging))
 				}
 				freeze(t, staging)
+				ctx, cancel := context.WithTimeout(ctx, time.Minute) // nothing may wait for the end of the freeze
+				defer cancel()
+				must(t, b.Stage(ctx, plan, staging))
+				_, err := b.Stats(ctx, handle, staging)
+				must(t, err)
+				must(t, b.Publish(ctx, plan, staging, n.Path("target"), false))
+				must(t, b.Unpublish(ctx, handle, n.Path("target")))
 				must(t, b.Unstage(ctx, handle, staging))
 				wantFree(t, d)
 				must(t, b.Unstage(ctx, handle, staging))

@@ -67,14 +67,21 @@ func (d device) open(flags int) (*os.File, error) {
 	return f, nil
 }
 
-// alive proves that the root directory of a mount answers.
+// alive proves that a mounted file system answers and, if it is mounted for writing, can write. Not every kernel shows that
+// it has ended writing after an error, but all let fsync(2) fail then, which is asked of the root directory: EROFS or EIO.
 func alive(e entry) error {
 	dir, err := e.openDir()
 	if err != nil {
 		return err
 	}
 	defer func() { _ = dir.Close() }()
-	return answers(dir)
+	if err := answers(dir); err != nil {
+		return err
+	}
+	if err := unix.Fsync(int(dir.Fd())); isErrno(err, unix.EROFS, unix.EIO, unix.ESHUTDOWN, unix.EUCLEAN) {
+		return &os.PathError{Op: "fsync", Path: e.point, Err: err}
+	}
+	return nil
 }
 
 // answers proves that a directory can be read.

@@ -90,6 +90,10 @@ func (b *Block) source(ctx context.Context, t *task, d device, plan volume.Block
 		return point, nil
 	case is == dead: // and so is the target, if it shows the volume
 		own = append(own, target)
+	case is == gone && plan.FSType == volume.Btrfs: // kernels before 6.7 mount it again only after all that is left of it is gone
+		if _, _, err := b.clear(ctx, t, d, false, target); err != nil {
+			return "", err
+		}
 	case is == absent:
 		if _, is, err = b.examine(ctx, t, d, target); err != nil {
 			return "", err

@@ -16,7 +16,7 @@ type Stats struct {
 	Raw                                      bool // only TotalBytes is known
 	TotalBytes, UsedBytes, AvailableBytes    int64
 	TotalInodes, UsedInodes, AvailableInodes int64 // zero where the file system has no fixed number (btrfs)
-	// Failed says that the kernel made the file system read-only after an error.
+	// Failed says that the kernel found an error in the file system, and made it read-only where it can.
 	Failed bool
 }
 
@@ -49,7 +49,7 @@ func (b *Block) Stats(ctx context.Context, handle, path string) (Stats, error) {
 			if corrupted(err) || errors.Is(err, errNoDevice) {
 				err = &fault.Error{Op: "measure", Subject: point, Kind: fault.Unavailable, Message: "the mount no longer answers", Err: err}
 			}
-			s.Failed = mounts.failed(e)
+			s.Failed = !raw && (mounts.failed(e) || ext4Errors(n))
 			return err
 		})
 	})

@@ -88,7 +88,7 @@ func nodeLimit() Metric {
 func nodeFailed() Metric {
 	return Metric{
 		Name: "diskbridge_node_failed_volumes", Type: "gauge", Labels: []string{"driver"},
-		Help: "Volumes of this driver on the node whose file system the kernel made read-only, or shut down, after an error.",
+		Help: "Volumes of this driver on the node in whose file system the kernel found an error, or which it made read-only after one.",
 	}
 }
 
