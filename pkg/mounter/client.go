@@ -42,6 +42,16 @@ func (c *Client) Close(ctx context.Context, fileSystem, holder string) error {
 	return c.call(ctx, http.MethodDelete, "/tunnels/"+fileSystem, holding{Holder: holder}, &opened{})
 }
 
+// Failure is [Tunnels.Failure] of the mounter, or why that cannot be asked.
+func (c *Client) Failure(ctx context.Context, fileSystem string) error {
+	var out tunnelState
+	err := c.call(ctx, http.MethodGet, "/tunnels/"+fileSystem, struct{}{}, &out)
+	if err == nil && out.Failure != nil {
+		err = fault.New(out.Failure.Kind, "use tunnel", fileSystem, "%s", out.Failure.Message)
+	}
+	return err
+}
+
 func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
 	body, err := json.Marshal(in)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,6 +26,7 @@ const fileSystem = "fs-0123456789abcdef0"
 type target struct {
 	net.Listener
 	conns chan net.Conn
+	shown atomic.Pointer[tls.Certificate]
 }
 
 // authority is a certificate for example.com, and who trusts it.
@@ -40,11 +42,13 @@ func authority(t *testing.T) (tls.Certificate, *tls.Config) {
 
 func newTarget(t *testing.T, certificate tls.Certificate, name string) *target {
 	t.Helper()
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{certificate}})
+	s := &target{conns: make(chan net.Conn, 100)}
+	s.shown.Store(&certificate)
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.shown.Load(), nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &target{Listener: l, conns: make(chan net.Conn, 100)}
+	s.Listener = l
 	t.Cleanup(func() { _ = l.Close() })
 	go func() {
 		for {

@@ -28,6 +28,9 @@ func Serve(ctx context.Context, path string, tunnels *Tunnels, objects Objects, 
 		port, err := tunnels.Open(r.Context(), in.Tunnel, in.Holder)
 		return opened{port}, err
 	}))
+	mux.HandleFunc("GET /tunnels/{fileSystem}", handle(func(r *http.Request, _ struct{}) (tunnelState, error) {
+		return stateOf(tunnels.Failure(r.PathValue("fileSystem"))), nil
+	}))
 	mux.HandleFunc("DELETE /tunnels/{fileSystem}", handle(func(r *http.Request, in holding) (opened, error) {
 		return opened{}, tunnels.Release(r.PathValue("fileSystem"), in.Holder)
 	}))
@@ -91,6 +94,18 @@ type holding struct {
 
 type opened struct {
 	Port uint16 `json:"port"`
+}
+
+// tunnelState is how a tunnel is.
+type tunnelState struct {
+	Failure *failure `json:"failure,omitempty"`
+}
+
+func stateOf(err error) tunnelState {
+	if err == nil {
+		return tunnelState{}
+	}
+	return tunnelState{&failure{fault.KindOf(err), err.Error()}}
 }
 
 // failure is how an error crosses the socket.

@@ -26,6 +26,9 @@ const (
 	stuckTimeout = time.Minute
 	// acceptPause is how long a tunnel rests that could not take a connection, or could not have its port back.
 	acceptPause = 200 * time.Millisecond
+	// refusedPause is how long the kernel's connection stays open that leads nowhere. The kernel makes another as soon as it
+	// ends, without a pause of its own, since it could connect.
+	refusedPause = time.Second
 )
 
 // tunnel leads from a port on the loopback interface to a mount target.
@@ -35,6 +38,33 @@ type tunnel struct {
 	listener net.Listener // nil until run has it
 	end      context.CancelFunc
 	ended    sync.WaitGroup
+
+	mu      sync.Mutex
+	failed  error     // why the mount target was not reached the last time; nil if it was
+	failing time.Time // since when
+}
+
+// tried notes what came of a connection to the mount target, and reports whether that is another kind of failure than the
+// last time.
+func (t *tunnel) tried(err error) (news bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err != nil && t.failed == nil {
+		t.failing = time.Now()
+	}
+	news = err != nil && (t.failed == nil || fault.KindOf(t.failed) != fault.KindOf(err))
+	t.failed = err
+	return news
+}
+
+// failure is why the mount target was not reached the last time, with the time since when it is so; nil if it was.
+func (t *tunnel) failure() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.failed == nil {
+		return nil
+	}
+	return fault.New(fault.KindOf(t.failed), "tunnel to", t.Address, "failing for %s: %v", time.Since(t.failing).Round(time.Second), t.failed)
 }
 
 // record is what is noted of a tunnel.
@@ -88,7 +118,7 @@ func (t *tunnel) serve(ctx context.Context) {
 			break
 		}
 		log.Error(err, "A tunnel cannot have its port back; it tries again")
-		if !rest(ctx) {
+		if !rest(ctx, acceptPause) {
 			return
 		}
 	}
@@ -104,7 +134,7 @@ func (t *tunnel) serve(ctx context.Context) {
 		}
 		if err != nil {
 			log.Error(err, "A tunnel cannot take a connection; it tries again")
-			if !rest(ctx) {
+			if !rest(ctx, acceptPause) {
 				return
 			}
 			continue
@@ -118,11 +148,11 @@ func (t *tunnel) serve(ctx context.Context) {
 }
 
 // rest waits a moment; false if ctx has ended.
-func rest(ctx context.Context) bool {
+func rest(ctx context.Context, pause time.Duration) bool {
 	select {
 	case <-ctx.Done():
 		return false
-	case <-time.After(acceptPause):
+	case <-time.After(pause):
 		return true
 	}
 }
@@ -137,9 +167,18 @@ func (t *tunnel) relay(ctx context.Context, near net.Conn) (err error) {
 	}()
 	defer func() { _ = near.Close() }() // what was not sent is sent again on the next connection
 	far, err := dial(ctx, t.Tunnel, t.tls)
-	if err != nil {
-		return err
+	switch {
+	case err != nil && ctx.Err() != nil: // it was cut short
+		return nil
+	case err != nil:
+		news := t.tried(err)
+		rest(ctx, refusedPause)
+		if news {
+			return err
+		}
+		return nil // the log says so already
 	}
+	t.tried(nil)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var both sync.WaitGroup

@@ -90,21 +90,20 @@ var (
 )
 
 // Open returns the port of the file system's tunnel and notes the holder. The address may change while the tunnel lives:
-// new connections go to the new one. A new tunnel, or address, has been tried when Open returns.
+// new connections go to the new one. A new tunnel, a new address, and one that failed the last time have been tried when
+// Open returns.
 //
 // Kinds: Unavailable (the mount target does not answer), Denied (it does not prove who it is), Limit (ports), Invalid.
 func (t *Tunnels) Open(ctx context.Context, to volume.Tunnel, holder string) (uint16, error) {
 	if !fileSystemID.MatchString(to.FileSystem) || len(to.ServerName) > maxServerName || !serverName.MatchString(to.ServerName) || to.Address == "" || to.Port == 0 || holder == "" {
 		return 0, fault.New(fault.Invalid, "open tunnel", to.FileSystem, "a tunnel has a file system fs-…, address, port, server name and holder")
 	}
-	if !t.leads(to) {
+	if !t.works(to) {
 		conn, err := dial(ctx, to, t.tls)
 		if err != nil {
 			return 0, err
 		}
-		if err := conn.Close(); err != nil {
-			return 0, err
-		}
+		_ = conn.Close() // that it could be made is what matters
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -115,12 +114,23 @@ func (t *Tunnels) Open(ctx context.Context, to volume.Tunnel, holder string) (ui
 	return one.Local, nil
 }
 
-// leads reports whether there is such a tunnel already.
-func (t *Tunnels) leads(to volume.Tunnel) bool {
+// works reports whether there is such a tunnel already, and the mount target did not refuse its last connection.
+func (t *Tunnels) works(to volume.Tunnel) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	one, ok := t.active[to.FileSystem]
-	return ok && one.Tunnel == to
+	return ok && one.Tunnel == to && one.failure() == nil
+}
+
+// Failure is why the file system's mount target was not reached through its tunnel the last time; nil if it was, or if there
+// is no tunnel. It has the kinds of Open.
+func (t *Tunnels) Failure(fileSystem string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if one, ok := t.active[fileSystem]; ok {
+		return one.failure()
+	}
+	return nil
 }
 
 // noted returns the tunnel, as it is noted then: the old one if it leads there, or a new one.
@@ -146,6 +156,7 @@ func (t *Tunnels) noted(ctx context.Context, to volume.Tunnel, holder string) (*
 		return nil, err
 	}
 	if exists && old.Tunnel == to {
+		old.tried(nil)
 		old.Holders = r.Holders
 		return old, nil
 	}
