@@ -222,8 +222,8 @@ func (p *plugin) server(ctx context.Context, kind backend.Kind) *csi.Server {
 func (p *plugin) openNode(ctx context.Context) {
 	s := p.settings
 	p.block = mount.NewBlock(mount.Config{DeviceRoot: s.DeviceRoot, SysfsRoot: s.SysfsRoot})
-	files := mount.NFSConfig{Region: s.Region, Forced: func(point string) {
-		klog.FromContext(ctx).Info("A mount was taken away by force: its server did not answer, and what was not written yet is lost", "path", point)
+	files := mount.NFSConfig{Region: s.Region, Lost: func(point string) {
+		klog.FromContext(ctx).Info("A directory was unmounted that its server no longer has; what programs had not written yet is lost", "path", point)
 	}}
 	if s.MounterSocket != "" {
 		files.Tunnels = mounter.NewClient(s.MounterSocket)

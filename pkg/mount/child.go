@@ -40,6 +40,7 @@ type order struct {
 type answer struct {
 	Stats   Stats      `json:"stats"`
 	Files   int        `json:"files,omitempty"`
+	Lost    bool       `json:"lost,omitempty"` // the error is one of writing data that was buffered
 	Failed  bool       `json:"failed,omitempty"`
 	Kind    fault.Kind `json:"kind,omitempty"`
 	Message string     `json:"message,omitempty"`
@@ -61,6 +62,10 @@ var orders = map[string]func(context.Context, order, *answer) error{
 		}
 		defer func() { _ = dir.Close() }()
 		a.Stats, err = statsOf(dir)
+		return err
+	},
+	"sync": func(_ context.Context, o order, a *answer) (err error) {
+		a.Lost, err = syncAt(o.Path)
 		return err
 	},
 	"prepare": prepareRoot,
@@ -169,6 +174,7 @@ func (c children) answer(life context.Context, o order, input []byte) (a answer,
 	if err := p.open(); err != nil {
 		return a, err
 	}
+	begin := time.Now()
 	ended := p.run(life)
 	out := firstBytes(p.stdout)
 	wrong := json.Unmarshal([]byte(out), &a)
@@ -176,7 +182,7 @@ func (c children) answer(life context.Context, o order, input []byte) (a answer,
 	case wrong == nil:
 		return a, nil
 	case life.Err() != nil:
-		return answer{}, fault.New(fault.Unavailable, o.Do, o.Path, "the server has not answered in time")
+		return answer{}, fault.New(fault.Unavailable, o.Do, o.Path, "the server has not answered within %s", waited(begin))
 	case ended != nil:
 		return answer{}, fmt.Errorf("run %s: %w", c.argv[0], ended)
 	default:

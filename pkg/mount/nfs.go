@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,6 +22,9 @@ type Tunnels interface {
 	Open(ctx context.Context, t volume.Tunnel, holder string) (port uint16, err error)
 	// Close takes the tunnel away after its last holder.
 	Close(ctx context.Context, fileSystem, holder string) error
+	// Failure is why the file system's tunnel did not reach the mount target the last time, or why that is not known; nil if
+	// it did, or there is no tunnel.
+	Failure(ctx context.Context, fileSystem string) error
 }
 
 // NFSConfig says how a node mounts NFS. Empty fields have the defaults.
@@ -31,9 +33,10 @@ type NFSConfig struct {
 	Tunnels  Tunnels       // nil: plans with TLS are refused
 	Region   string        // of the file systems, for the names in their certificates; needed for TLS only
 	Wait     time.Duration // longest wait for a mount, default 1 minute; a shorter deadline goes first
-	Patience time.Duration // how long a server that does not answer is waited for before a mount is taken away by force, default 30 s
-	// Forced is told of each mount that was taken away although its server did not answer; nil for nobody.
-	Forced func(point string)
+	Patience time.Duration // how long a server may not answer before a target that a program keeps busy is unmounted lazily, default 30 s
+	// Lost is called for each unmounted path whose directory the server no longer knew: what programs had not written yet
+	// is lost. It may be nil.
+	Lost func(point string)
 }
 
 // NFS executes plans for NFS file systems. Every method is idempotent, may be called concurrently, and answers at its
@@ -44,6 +47,7 @@ type NFS struct {
 	children children
 	tools    toolbox
 	keep     keeper
+	measures *measures
 }
 
 // nfsPackages have mount.nfs4, and efsPackages mount.efs.
@@ -54,7 +58,7 @@ const (
 
 // NewNFS makes an NFS. Drain it before the process ends.
 func NewNFS(cfg NFSConfig) *NFS {
-	n := &NFS{NFSConfig: cfg, tools: standardTools(nfsPackages), keep: keeper{tasks: map[string]*task{}}}
+	n := &NFS{NFSConfig: cfg, tools: standardTools(nfsPackages), keep: keeper{tasks: map[string]*task{}}, measures: newMeasures()}
 	if n.Program == nil {
 		n.Program = []string{"/proc/self/exe", ChildMode}
 	}
@@ -91,9 +95,20 @@ func (n *NFS) Stage(ctx context.Context, plan volume.NFSPlan, stagingPath string
 }
 
 // stageAt is Stage at a place that was looked up.
-func (n *NFS) stageAt(ctx context.Context, t *task, plan volume.NFSPlan, at spot) error {
+func (n *NFS) stageAt(ctx context.Context, t *task, plan volume.NFSPlan, at spot) (err error) {
 	if at.mounted {
-		stale, err := n.staged(ctx, t, plan, at)
+		if err := n.staged(plan, at); err != nil {
+			return err
+		}
+	}
+	var from nfsSource
+	if plan.AccessPoint == "" { // also where it is mounted: the tunnel may lead to an address that is no more
+		if from, err = n.source(ctx, plan, at.point); err != nil {
+			return err
+		}
+	}
+	if at.mounted {
+		stale, err := n.stale(ctx, t, plan, at)
 		if err != nil || !stale {
 			return err
 		}
@@ -101,17 +116,23 @@ func (n *NFS) stageAt(ctx context.Context, t *task, plan volume.NFSPlan, at spot
 			return err
 		}
 	}
-	if plan.AccessPoint != "" {
-		return n.mountAccessPoint(ctx, t, plan, at.point)
-	}
-	from, err := n.source(ctx, plan, at.point)
+	err = n.putLabel(ctx, t, at, stagedLabel(plan.Handle))
 	if err == nil {
 		err = n.mountFrom(ctx, t, plan, from, at.point)
 	}
-	if err != nil && from.tunnel && final(err) && !from.used() {
-		wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookLimit)
-		defer cancel()
-		err = errors.Join(err, n.Tunnels.Close(wait, plan.FileSystem, at.point))
+	if err != nil {
+		err = errors.Join(err, n.giveUp(ctx, t, plan, from, at.point, err))
+	}
+	return err
+}
+
+// giveUp removes what a stage that failed has made.
+func (n *NFS) giveUp(ctx context.Context, t *task, plan volume.NFSPlan, from nfsSource, point string, failure error) error {
+	wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookLimit)
+	defer cancel()
+	err := n.dropLabel(wait, t, point, failure)
+	if from.tunnel && final(failure) && !from.used() {
+		err = errors.Join(err, n.Tunnels.Close(wait, plan.FileSystem, point))
 	}
 	return err
 }
@@ -137,13 +158,16 @@ func (s nfsSource) used() bool {
 
 // mountFrom mounts the plan's directory, after what is to be made was made.
 func (n *NFS) mountFrom(ctx context.Context, t *task, plan volume.NFSPlan, from nfsSource, point string) error {
+	if plan.AccessPoint != "" {
+		return n.mountAccessPoint(ctx, t, plan, point)
+	}
 	if plan.Create != nil || plan.Root != nil {
 		o := order{Root: plan.Root, Create: plan.Create}
-		if _, err := n.onRoot(ctx, t, from, point, &o); err != nil {
+		if _, err := n.onRoot(ctx, t, plan, from, point, &o); err != nil {
 			return err
 		}
 	}
-	if err := n.mount(ctx, t, from, plan.Directory, point); err != nil {
+	if err := n.mount(ctx, t, plan, from, point); err != nil {
 		return err
 	}
 	return n.verify(ctx, t, plan, from, point)
@@ -159,15 +183,6 @@ func (n *NFS) work(ctx context.Context, op, handle string, fn func(*task) error)
 	return fault.Wrap(op, handle, fn(t))
 }
 
-// spot is a path with what is mounted there.
-type spot struct {
-	point   string
-	mounted bool
-	entry   entry
-	shared  bool // the same superblock is mounted elsewhere as well
-	joined  bool // another directory of it is, so that the address is not that of this mount
-}
-
 // locate returns the path as the mount table shows it. It does not look through a mount, which may hang.
 func (n *NFS) locate(ctx context.Context, t *task, path string) (p spot, err error) {
 	if !filepath.IsAbs(path) || filepath.Clean(path) != path || path == "/" {
@@ -178,18 +193,9 @@ func (n *NFS) locate(ctx context.Context, t *task, path string) (p spot, err err
 		if err != nil {
 			return kernelError("look up", path, err)
 		}
-		p.point = filepath.Join(parent, filepath.Base(path))
-		mounts, err := readTable()
-		if err != nil {
+		p, err = spotAt(filepath.Join(parent, filepath.Base(path)))
+		if err != nil || p.mounted || p.label != "" {
 			return err
-		}
-		if p.entry, p.mounted = mounts.at(p.point); p.mounted {
-			for _, e := range mounts {
-				if e.number == p.entry.number && !mounts.among(e, []string{p.point}) {
-					p.shared, p.joined = true, p.joined || e.source != p.entry.source
-				}
-			}
-			return nil
 		}
 		st, err := os.Lstat(p.point)
 		if err == nil && st.Mode()&fs.ModeSymlink != 0 {
@@ -203,35 +209,34 @@ func (n *NFS) locate(ctx context.Context, t *task, path string) (p spot, err err
 	return p, nil
 }
 
-// shows reports whether a mount is one of that directory. Its address is not looked at: the kernel joins mounts of one
-// server, and then shows the address of the first.
+// shows reports whether the kernel shows a mount as one of that directory. Its address is not looked at: the kernel joins
+// mounts of one server, and then shows the address of the first.
 func (e entry) shows(directory string) bool {
 	_, dir, ok := strings.Cut(e.source, ":/")
-	return ok && strings.HasPrefix(e.fsType, "nfs") && strings.Trim(dir, "/") == strings.Trim(directory, "/")
+	return ok && e.isNFS() && strings.Trim(dir, "/") == strings.Trim(directory, "/")
 }
 
-// staged reports whether the mount that is there is stale; it must be the plan's.
-func (n *NFS) staged(ctx context.Context, t *task, plan volume.NFSPlan, at spot) (stale bool, err error) {
+// staged proves that the mount that is there is the plan's.
+func (n *NFS) staged(plan volume.NFSPlan, at spot) error {
 	e := at.entry
-	if !e.shows(plan.Directory) {
-		return false, fault.New(fault.Conflict, "check mount", at.point, "%s (%s) is mounted there, and not %s of %s; unmount it first if it is not needed",
-			e.source, e.fsType, plan.Directory, plan.FileSystem)
-	}
-	if err := n.joined(plan, at.entry, at.point); err != nil {
-		return false, err
-	}
-	if host := e.value("addr"); !plan.TLS && !at.joined && net.ParseIP(plan.Address) != nil && host != plan.Address {
-		return false, fault.New(fault.Conflict, "check mount", at.point, "%s is mounted there from %s and not from %s; unstage it first", plan.Directory, host, plan.Address)
+	if !at.holds(stagedLabel(plan.Handle)) {
+		return fault.New(fault.Conflict, "check mount", at.point, "%s (%s) is mounted there, and this driver did not mount it for %s; unmount it first if it is not needed",
+			e.source, e.fsType, plan.Handle)
 	}
 	if e.readOnly() != plan.Options.Has("ro") {
-		return false, fault.New(fault.Conflict, "check mount", at.point, "the file system is mounted there, but read-only is %t and not %t; unstage it first",
+		return fault.New(fault.Conflict, "check mount", at.point, "the file system is mounted there, but read-only is %t and not %t; unstage it first",
 			e.readOnly(), plan.Options.Has("ro"))
 	}
-	err = n.look(ctx, t, at.point)
+	return n.joined(plan, e, at.point)
+}
+
+// stale reports whether the server does not know the mounted directory any more.
+func (n *NFS) stale(ctx context.Context, t *task, plan volume.NFSPlan, at spot) (bool, error) {
+	err := n.look(ctx, t, at.point)
 	if corrupted(err) {
 		return true, nil
 	}
-	return false, err
+	return false, n.explain(ctx, plan.FileSystem, at.entry, err)
 }
 
 // value returns the value of a mount option, or "".

@@ -17,18 +17,29 @@ func mountArgs(source, point string, options []string) []string {
 }
 
 // mount mounts a directory. A server that is not there is not waited for: the caller tries again.
-func (n *NFS) mount(ctx context.Context, t *task, from nfsSource, directory, point string) error {
+func (n *NFS) mount(ctx context.Context, t *task, plan volume.NFSPlan, from nfsSource, point string) error {
 	life, cancel := soon(ctx, n.Wait)
 	defer cancel()
-	_, err := n.tools.run(ctx, life, t, "", "mount.nfs4", mountArgs(from.of(directory), point, append(from.options, "retry=0")))
+	begin := time.Now()
+	_, err := n.tools.run(ctx, life, t, "", "mount.nfs4", mountArgs(from.of(plan.Directory), point, append(from.options, "retry=0")))
 	if err != nil && life.Err() != nil && ctx.Err() == nil {
-		err = fault.New(fault.Unavailable, "mount", from.of(directory), "it has not answered within %s; %s", n.Wait, reachable)
+		err = fault.New(fault.Unavailable, "mount", from.of(plan.Directory), "it has not answered within %s", waited(begin))
+		return n.unanswered(ctx, t, plan, from, err)
 	}
-	return mountFailure(from, directory, err)
+	return mountFailure(from, plan.Directory, err)
+}
+
+// waited is how long something took, in whole seconds where it was that long.
+func waited(begin time.Time) time.Duration {
+	took := time.Since(begin)
+	if took < time.Second {
+		return took.Round(time.Millisecond)
+	}
+	return took.Round(time.Second)
 }
 
 // onRoot works on the root of the file system, which only a child sees.
-func (n *NFS) onRoot(ctx context.Context, t *task, from nfsSource, point string, o *order) (files int, err error) {
+func (n *NFS) onRoot(ctx context.Context, t *task, plan volume.NFSPlan, from nfsSource, point string, o *order) (files int, err error) {
 	if o.Program, err = n.tools.find("mount.nfs4"); err != nil {
 		return 0, err
 	}
@@ -44,6 +55,9 @@ func (n *NFS) onRoot(ctx context.Context, t *task, from nfsSource, point string,
 		o.Time = time.Until(deadline) * 9 / 10
 	}
 	a, err := n.children.run(ctx, life, t, *o)
+	if err != nil && life.Err() != nil && ctx.Err() == nil {
+		return a.Files, n.unanswered(ctx, t, plan, from, err)
+	}
 	return a.Files, mountFailure(from, "/", err)
 }
 
@@ -55,7 +69,7 @@ func (n *NFS) RemoveDirectory(ctx context.Context, plan volume.NFSPlan, r volume
 		if err != nil {
 			return err
 		}
-		files, err = n.onRoot(ctx, t, from, point, &order{Remove: &r})
+		files, err = n.onRoot(ctx, t, plan, from, point, &order{Remove: &r})
 		if n.Tunnels != nil && plan.TLS {
 			err = errors.Join(err, n.Tunnels.Close(context.WithoutCancel(ctx), plan.FileSystem, point))
 		}
@@ -71,8 +85,12 @@ func (n *NFS) mountAccessPoint(ctx context.Context, t *task, plan volume.NFSPlan
 	options := append([]string{"tls", "accesspoint=" + plan.AccessPoint, "mounttargetip=" + plan.Address}, plan.Options...)
 	life, cancel := soon(ctx, n.Wait)
 	defer cancel()
+	from := nfsSource{host: plan.Address}
 	_, err := tools.run(ctx, life, t, "", "mount.efs", mountArgs(plan.FileSystem+":/", point, options))
-	return mountFailure(nfsSource{host: plan.Address}, "/", err)
+	if err != nil {
+		return mountFailure(from, "/", err)
+	}
+	return n.verify(ctx, t, plan, from, point)
 }
 
 const reachable = "its security group must let this node in on TCP port 2049"
@@ -120,7 +138,7 @@ func (n *NFS) verify(ctx context.Context, t *task, plan volume.NFSPlan, from nfs
 		return err
 	}
 	e, ok := mounts.at(point)
-	if !ok || !e.shows(plan.Directory) {
+	if !ok || !e.isNFS() || mounts.labelOf(e) != stagedLabel(plan.Handle) {
 		return fault.New(fault.Internal, "mount", point, "%s was mounted and is not seen there, but %q", from.of(plan.Directory), e.source)
 	}
 	if err := n.joined(plan, e, point); err != nil {

@@ -2,6 +2,7 @@ package mount
 
 import (
 	"context"
+	"errors"
 
 	"github.com/diskbridge/diskbridge/pkg/fault"
 	"github.com/diskbridge/diskbridge/pkg/volume"
@@ -19,8 +20,8 @@ func (n *NFS) Publish(ctx context.Context, plan volume.NFSPlan, stagingPath, tar
 		if err != nil {
 			return err
 		}
-		if !staging.mounted || !staging.entry.shows(plan.Directory) {
-			return fault.New(fault.InUse, "check mount", staging.point, "%s of %s is not mounted there; stage the volume first", plan.Directory, plan.FileSystem)
+		if !staging.holds(stagedLabel(plan.Handle)) {
+			return fault.New(fault.InUse, "check mount", staging.point, "%s is not mounted there; stage the volume first", plan.Handle)
 		}
 		if err := n.stageAt(ctx, t, plan, staging); err != nil {
 			return err
@@ -36,26 +37,38 @@ func (n *NFS) Publish(ctx context.Context, plan volume.NFSPlan, stagingPath, tar
 			}
 		}
 		if plan.OneTarget {
-			if err := n.onlyTarget(plan, staging.point, target.point); err != nil {
+			if err := onlyPublishedAt(plan, target); err != nil {
 				return err
 			}
 		}
-		if err := t.run(ctx, "make target", target.point, func() error { return makeTarget(target.point, false) }); err != nil {
-			return err
-		}
-		life, cancel := soon(ctx, lookLimit)
-		defer cancel()
-		_, err = n.children.run(ctx, life, t, order{Do: "bind", Path: staging.point, Target: target.point, ReadOnly: readOnly})
-		return err
+		return n.bindTarget(ctx, t, plan, staging.point, target, readOnly)
 	})
+}
+
+// bindTarget makes what is staged visible at a target, on a label of its own.
+func (n *NFS) bindTarget(ctx context.Context, t *task, plan volume.NFSPlan, staging string, target spot, readOnly bool) error {
+	err := t.run(ctx, "make target", target.point, func() error { return makeTarget(target.point, false) })
+	if err != nil {
+		return err
+	}
+	if err := n.putLabel(ctx, t, target, publishedLabel(plan.Handle)); err != nil {
+		return err
+	}
+	life, cancel := soon(ctx, lookLimit)
+	defer cancel()
+	_, err = n.children.run(ctx, life, t, order{Do: "bind", Path: staging, Target: target.point, ReadOnly: readOnly})
+	if err != nil {
+		err = errors.Join(err, n.dropLabel(ctx, t, target.point, err))
+	}
+	return err
 }
 
 // published reports whether the target shows the volume already, in the right way. A stale mount of it is taken away.
 func (n *NFS) published(ctx context.Context, t *task, plan volume.NFSPlan, at spot, readOnly bool) (bool, error) {
 	switch e := at.entry; {
-	case !e.shows(plan.Directory):
-		return false, fault.New(fault.Conflict, "check mount", at.point, "%s (%s) is mounted there, and not %s of %s; unmount it first if it is not needed",
-			e.source, e.fsType, plan.Directory, plan.FileSystem)
+	case !at.holds(publishedLabel(plan.Handle)):
+		return false, fault.New(fault.Conflict, "check mount", at.point, "%s (%s) is mounted there, and this driver did not mount it for %s; unmount it first if it is not needed",
+			e.source, e.fsType, plan.Handle)
 	case e.readOnly() != readOnly:
 		return false, fault.New(fault.Conflict, "check mount", at.point, "the volume is published there, but read-only is %t and not %t; unpublish it first", e.readOnly(), readOnly)
 	}
@@ -66,46 +79,12 @@ func (n *NFS) published(ctx context.Context, t *task, plan volume.NFSPlan, at sp
 	return err == nil, err
 }
 
-// onlyTarget proves that the volume is seen at no other path than where it is staged: CSI specification,
-// NodePublishVolume, access mode SINGLE_NODE_SINGLE_WRITER.
-func (n *NFS) onlyTarget(plan volume.NFSPlan, staging, target string) error {
-	mounts, err := readTable()
-	if err != nil {
-		return err
+// onlyPublishedAt proves that the volume is published at no other path: CSI specification, NodePublishVolume, access mode
+// SINGLE_NODE_SINGLE_WRITER.
+func onlyPublishedAt(plan volume.NFSPlan, target spot) error {
+	others := target.mounts.apart(target.mounts.labelled(publishedLabel(plan.Handle)), target.point)
+	if len(others) == 0 {
+		return nil
 	}
-	at, _ := mounts.at(staging)
-	for _, e := range mounts {
-		if e.number == at.number && e.shows(plan.Directory) && !mounts.among(e, []string{staging, target}) {
-			return fault.New(fault.InUse, "publish", target, "the volume is published at %s already, and its access mode allows one path; unpublish it there first", e.point)
-		}
-	}
-	return nil
-}
-
-// Stats measures the volume at path, a staging or a target path; EFS answers what the whole file system holds. Kinds:
-// NotFound (nothing is mounted there, or something else), Unavailable (the server does not answer).
-func (n *NFS) Stats(ctx context.Context, handle, path string) (Stats, error) {
-	var s Stats
-	err := n.work(ctx, "measure", handle, func(t *task) error {
-		h, err := volume.ParseHandle(handle)
-		if err != nil {
-			return fault.New(fault.NotFound, "measure", handle, "%v", err)
-		}
-		at, err := n.locate(ctx, t, path)
-		if err != nil || !at.mounted || !at.entry.shows(h.Path) {
-			return fault.New(fault.NotFound, "check mount", path, "volume %s is not mounted there", handle)
-		}
-		life, cancel := soon(ctx, lookLimit)
-		defer cancel()
-		a, err := n.children.run(ctx, life, t, order{Do: "measure", Path: at.point})
-		if corrupted(err) {
-			err = &fault.Error{Op: "measure", Subject: at.point, Kind: fault.Unavailable, Message: "the mount no longer answers", Err: err}
-		}
-		s = a.Stats
-		return err
-	})
-	if err != nil {
-		return Stats{}, err
-	}
-	return s, nil
+	return fault.New(fault.InUse, "publish", target.point, "the volume is published at %s already, and its access mode allows one path; unpublish it there first", points(others))
 }

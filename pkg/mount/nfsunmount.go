@@ -3,6 +3,7 @@ package mount
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -11,16 +12,18 @@ import (
 	"github.com/diskbridge/diskbridge/pkg/volume"
 )
 
-// Unstage takes the volume's mount away from stagingPath, and its tunnel. What is not mounted is no error; a mount of
-// something else is a Conflict, one in use is InUse, and both stay. What programs have written is sent to the server
-// first; of a server that does not answer for a while the mount is taken away by force.
+// Unstage takes the volume's mount away from stagingPath, and its tunnel. What is not mounted is no error. What programs have
+// written is sent to the server first.
+//
+// Kinds: Pending (that is not done within the deadline, or the server does not answer: the mount stays), InUse (published, or
+// used by a process), Conflict (a mount of something else), Internal (the server refused data, which is lost; told once).
 func (n *NFS) Unstage(ctx context.Context, handle, stagingPath string) error {
 	h, err := volume.ParseHandle(handle)
 	if err != nil {
 		return fault.New(fault.NotFound, "unstage", handle, "%v", err)
 	}
-	return n.work(ctx, "unstage", handle, func(t *task) error {
-		point, tunnelled, err := n.takeAway(ctx, t, h, stagingPath)
+	return n.unmounting(ctx, "unstage", h, func(t *task) error {
+		point, tunnelled, err := n.takeAway(ctx, t, h, stagingPath, stagedLabel(h.String()))
 		if errors.Is(err, unix.ENOENT) {
 			return nil
 		}
@@ -42,8 +45,8 @@ func (n *NFS) Unpublish(ctx context.Context, handle, targetPath string) error {
 	if err != nil {
 		return fault.New(fault.NotFound, "unpublish", handle, "%v", err)
 	}
-	return n.work(ctx, "unpublish", handle, func(t *task) error {
-		point, _, err := n.takeAway(ctx, t, h, targetPath)
+	return n.unmounting(ctx, "unpublish", h, func(t *task) error {
+		point, _, err := n.takeAway(ctx, t, h, targetPath, publishedLabel(h.String()))
 		if errors.Is(err, unix.ENOENT) {
 			return nil
 		}
@@ -54,47 +57,83 @@ func (n *NFS) Unpublish(ctx context.Context, handle, targetPath string) error {
 	})
 }
 
-// takeAway unmounts the handle's mounts at a path, and returns the path as the mount table shows it.
-func (n *NFS) takeAway(ctx context.Context, t *task, h volume.Handle, path string) (point string, tunnelled bool, err error) {
+// unmounting runs fn as the volume's only operation, without measurements, which would keep its mounts busy.
+func (n *NFS) unmounting(ctx context.Context, op string, h volume.Handle, fn func(*task) error) error {
+	return n.work(ctx, op, h.String(), func(t *task) error {
+		release, err := n.measures.stop(ctx, h.String())
+		if err != nil {
+			return err
+		}
+		defer release()
+		return fn(t)
+	})
+}
+
+// takeAway unmounts the volume's mounts at a path with their label, and returns the path as the mount table shows it. A mount
+// without a label is taken for the volume's if it shows its directory: another version or driver may have made it.
+func (n *NFS) takeAway(ctx context.Context, t *task, h volume.Handle, path string, l label) (point string, tunnelled bool, err error) {
 	for {
 		at, err := n.locate(ctx, t, path)
-		if err != nil || !at.mounted {
+		if err != nil {
 			return at.point, tunnelled, err
 		}
-		if !at.entry.shows(h.Path) {
+		if l == stagedLabel(h.String()) {
+			if err := inUse(at, h.String()); err != nil {
+				return at.point, tunnelled, err
+			}
+		}
+		if !at.mounted {
+			return at.point, tunnelled, t.run(ctx, "remove label", at.point, func() error { return takeLabel(at.point) })
+		}
+		if !at.holds(l) && (at.label != "" || !at.entry.shows(h.Path)) {
 			return at.point, false, fault.New(fault.Conflict, "unmount", at.point, "%s (%s) is mounted there, which is not %s; it was left alone", at.entry.source, at.entry.fsType, h)
 		}
 		tunnelled = tunnelled || at.entry.value("addr") == loopback
-		if err := n.unmount(ctx, t, at); err != nil {
+		if err := n.unmount(ctx, t, h, at); err != nil {
 			return at.point, tunnelled, err
 		}
 	}
 }
 
-// unmount takes one mount away. The last one of a file system is only taken away after all that was written has reached
-// the server; before others nothing is sent, so that nothing can hang.
-func (n *NFS) unmount(ctx context.Context, t *task, at spot) error {
-	if at.shared {
-		err := n.unmountPlain(ctx, t, at.point)
-		if !errors.Is(err, unix.EBUSY) {
-			return err
-		}
-		// A process that waits for a dead server holds it for ever.
-		dead, lookErr := n.dead(ctx, t, at.point)
-		if lookErr != nil || !dead {
-			return errors.Join(lookErr, err)
-		}
-		return n.force(ctx, t, at.point, unix.MNT_DETACH)
+// unmount takes one mount away. As long as the volume is staged, what was written is kept there, and nothing is asked of the
+// server. Otherwise all that was written is sent to it first.
+func (n *NFS) unmount(ctx context.Context, t *task, h volume.Handle, at spot) error {
+	if at.staged(h) {
+		return n.unmountTarget(ctx, t, at.point)
 	}
-	dead, err := n.dead(ctx, t, at.point)
-	switch {
-	case err != nil:
-		return err
-	case dead:
-		return n.force(ctx, t, at.point, unix.MNT_DETACH|unix.MNT_FORCE)
-	default:
+	if slices.Contains(at.entry.super, "ro") { // nothing can have been written
 		return n.unmountPlain(ctx, t, at.point)
 	}
+	stale, err := n.flush(ctx, t, h, at)
+	if err != nil {
+		return err
+	}
+	if !stale {
+		return n.unmountPlain(ctx, t, at.point)
+	}
+	if n.Lost != nil {
+		n.Lost(at.point)
+	}
+	return n.detach(ctx, t, at.point)
+}
+
+// staged reports whether the mount's volume is also mounted where it was staged, from the same superblock.
+func (p spot) staged(h volume.Handle) bool {
+	staged := p.mounts.apart(p.mounts.labelled(stagedLabel(h.String())), p.point)
+	return slices.ContainsFunc(staged, func(e entry) bool { return e.number == p.entry.number })
+}
+
+// unmountTarget unmounts a target, lazily where a process that waits for a dead server keeps it busy, as it would for ever.
+func (n *NFS) unmountTarget(ctx context.Context, t *task, point string) error {
+	err := n.unmountPlain(ctx, t, point)
+	if !errors.Is(err, unix.EBUSY) {
+		return err
+	}
+	dead, lookErr := n.dead(ctx, t, point)
+	if lookErr != nil || !dead {
+		return errors.Join(lookErr, err)
+	}
+	return n.detach(ctx, t, point)
 }
 
 // dead reports whether a server has not answered for as long as the node is patient. It is an error if there was no time
@@ -129,26 +168,4 @@ func (n *NFS) unmountPlain(ctx context.Context, t *task, point string) error {
 func (n *NFS) detach(ctx context.Context, t *task, point string) error {
 	_, err := n.children.run(ctx, context.WithoutCancel(ctx), t, order{Do: "unmount", Path: point, Flags: unix.MNT_DETACH})
 	return err
-}
-
-// forceLimit is how long the kernel may take to give up.
-const forceLimit = 5 * time.Second
-
-// force takes away a mount whose server does not answer. The child may hang in what the kernel still wants to send, and is
-// killed then; by that time the mount is gone.
-func (n *NFS) force(ctx context.Context, t *task, point string, flags int) error {
-	life, cancel := soon(ctx, forceLimit)
-	defer cancel()
-	_, err := n.children.run(ctx, life, t, order{Do: "unmount", Path: point, Flags: flags})
-	mounts, tableErr := readTable()
-	if tableErr != nil {
-		return tableErr
-	}
-	if _, still := mounts.at(point); still {
-		return errors.Join(fault.New(fault.Unavailable, "unmount", point, "the server does not answer, and the mount does not go away by force"), err)
-	}
-	if n.Forced != nil {
-		n.Forced(point)
-	}
-	return nil
 }

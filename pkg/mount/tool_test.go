@@ -214,7 +214,7 @@ func plugin(dir string) int {
 		if there(filepath.Join(dir, "e2fsck"))() {
 			return n.tools.write(ctx, t, "e2fsck", "-f", "-p", filepath.Join(dir, "image"))
 		}
-		_, err := n.onRoot(ctx, t, nfsSource{host: "127.0.0.1", port: volume.NFSPort}, dir, &order{Create: &volume.Directory{}})
+		_, err := n.onRoot(ctx, t, volume.NFSPlan{}, nfsSource{host: "127.0.0.1", port: volume.NFSPort}, dir, &order{Create: &volume.Directory{}})
 		return err
 	})
 	fmt.Println(err)
@@ -320,7 +320,7 @@ func prepareWhile(t *testing.T, point string, fn func()) {
 	go func() {
 		done <- n.work(t.Context(), "prepare", fsID, func(task *task) error {
 			d := volume.Directory{Cluster: "c", Name: "n", Path: "/made", OnDelete: volume.Retain, Owner: volume.Owner{Perms: 0o755}}
-			_, err := n.onRoot(t.Context(), task, nfsSource{host: "127.0.0.1", port: volume.NFSPort}, point, &order{Create: &d})
+			_, err := n.onRoot(t.Context(), task, volume.NFSPlan{}, nfsSource{host: "127.0.0.1", port: volume.NFSPort}, point, &order{Create: &d})
 			return err
 		})
 	}()
