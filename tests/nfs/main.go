@@ -71,7 +71,7 @@ func run(ctx context.Context, out io.Writer, only string) (err error) {
 }
 
 // parts are what the guest can be: a machine for each.
-var parts = []string{"node", "aws"}
+var parts = []string{"node", "faults", "aws"}
 
 // programs are built for the machine: its first process, and what is tested.
 var programs = []string{"./tests/nfs/guest", "./cmd/diskbridge", "./cmd/diskbridge-csi", "./cmd/aws-emulator"}

@@ -51,17 +51,17 @@ func newAuthority(file string) (a authority, err error) {
 }
 
 // issue makes a certificate for a name.
-func (a authority) issue(name string) (tls.Certificate, error) {
+func (a authority) issue(name string, until time.Time) (*tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return tls.Certificate{}, err
+		return nil, err
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), DNSNames: []string{name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: big.NewInt(2), DNSNames: []string{name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: until,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, a.key)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
 }
 
 // terminal is a mount target that speaks TLS, as EFS's do: it ends the encryption before an NFS server.
@@ -71,6 +71,20 @@ type terminal struct {
 	mu       sync.Mutex
 	conns    map[net.Conn]bool
 	taken    int // connections in all
+	shown    *tls.Certificate
+}
+
+// show makes the certificate another one for new connections.
+func (t *terminal) show(certificate *tls.Certificate) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.shown = certificate
+}
+
+func (t *terminal) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.shown, nil
 }
 
 // openTerminals gives both file systems a mount target with TLS.
@@ -79,23 +93,33 @@ func (w *world) openTerminals(ctx context.Context) (err error) {
 		return err
 	}
 	for _, t := range []struct{ fileSystem, address, server string }{{fsA, secretA, plainA}, {fsB, secretB, plainB}} {
-		certificate, err := w.authority.issue(t.fileSystem + ".efs.us-east-1.amazonaws.com")
+		terminal, err := w.openTerminal(ctx, t.fileSystem, t.address, t.server)
 		if err != nil {
 			return err
 		}
-		if err := inside.Run(ctx, "ip", "address", "add", t.address+"/32", "dev", "lo"); err != nil {
-			return err
-		}
-		listener, err := tls.Listen("tcp", t.address+":2049", &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12})
-		if err != nil {
-			return err
-		}
-		terminal := &terminal{listener: listener, server: t.server + ":2049", conns: map[net.Conn]bool{}}
 		w.terminals = append(w.terminals, terminal)
-		go terminal.serve()
 	}
 	return nil
 }
+
+func (w *world) openTerminal(ctx context.Context, fileSystem, address, server string) (*terminal, error) {
+	certificate, err := w.authority.issue(certified(fileSystem), time.Now().Add(time.Hour))
+	if err != nil {
+		return nil, err
+	}
+	if err := inside.Run(ctx, "ip", "address", "replace", address+"/32", "dev", "lo"); err != nil {
+		return nil, err
+	}
+	t := &terminal{server: server + ":2049", conns: map[net.Conn]bool{}, shown: certificate}
+	if t.listener, err = tls.Listen("tcp", address+":2049", &tls.Config{GetCertificate: t.certificate, MinVersion: tls.VersionTLS12}); err != nil {
+		return nil, err
+	}
+	go t.serve()
+	return t, nil
+}
+
+// certified is the name that a file system's certificates are for.
+func certified(fileSystem string) string { return fileSystem + ".efs.us-east-1.amazonaws.com" }
 
 func (t *terminal) serve() {
 	for {

@@ -135,26 +135,3 @@ func unexported(ctx context.Context, w *world) error {
 	}
 	return errors.Join(within(ctx, 40*time.Second, c.unmount), w.a.Export())
 }
-
-// forced proves that a pod can go although its server never comes back.
-func forced(ctx context.Context, w *world) error {
-	c := w.root(w.one)
-	c.handle, c.address = fsB, plainB
-	if err := c.mount(ctx); err != nil {
-		return err
-	}
-	if err := errors.Join(c.save("file", "text"), inside.Cut(ctx, w.b.PID())); err != nil {
-		return err
-	}
-	err := errors.Join(within(ctx, 20*time.Second, c.unpublish), gone(c.target()))
-	// Too little time for patience: nothing is thrown away.
-	err = errors.Join(err, refused(within(ctx, 5*time.Second, c.unstage), codes.Unavailable, "has not answered"), c.shows("type=nfs4"))
-	err = errors.Join(err, within(ctx, 60*time.Second, c.unstage), inside.Mend(ctx, w.b.PID()))
-	if err != nil {
-		return err
-	}
-	if err := lane.Eventually(ctx, "mount again", func() error { return c.mount(ctx) }); err != nil {
-		return err
-	}
-	return errors.Join(c.holds("file", "text"), c.unmount(ctx))
-}

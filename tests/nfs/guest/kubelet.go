@@ -116,6 +116,15 @@ func (c claim) ailments(ctx context.Context, want ...string) error {
 	return lane.Named("health", err)
 }
 
+// says proves that the volume's health names a reason.
+func (c claim) says(ctx context.Context, why string) error {
+	answer, err := c.csi.NodeGetVolumeHealth(ctx, &csi.NodeGetVolumeHealthRequest{VolumeId: c.handle, VolumePublishPath: c.target()})
+	if err == nil && !strings.Contains(fmt.Sprint(answer.GetVolumeHealth().GetHealthStatuses()), why) {
+		err = fmt.Errorf("the node does not say %q: %v", why, answer)
+	}
+	return lane.Named("health", err)
+}
+
 // refused proves that a call fails with a code and says some words.
 func refused(err error, code codes.Code, words ...string) error {
 	if err == nil {
@@ -142,12 +151,16 @@ func (n *node) mountOptions(path string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	var options []string
 	for line := range strings.Lines(string(text)) {
-		if f := strings.Fields(line); f[1] == path {
-			return append([]string{"source=" + f[0], "type=" + f[2]}, strings.Split(f[3], ",")...), nil
+		if f := strings.Fields(line); f[1] == path { // the last one is seen
+			options = append([]string{"source=" + f[0], "type=" + f[2]}, strings.Split(f[3], ",")...)
 		}
 	}
-	return nil, fmt.Errorf("nothing is mounted at %s", path)
+	if options == nil {
+		return nil, fmt.Errorf("nothing is mounted at %s", path)
+	}
+	return options, nil
 }
 
 // shows proves that the kernel shows options of the staged volume.

@@ -45,7 +45,7 @@ func scenarios(ctx context.Context, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	list := slices.DeleteFunc(map[string][]scenario{"node": onNode(), "aws": onAWS()}[os.Getenv("PART")], func(s scenario) bool { return !only.MatchString(s.name) })
+	list := slices.DeleteFunc(map[string][]scenario{"node": onNode(), "faults": onFaults(), "aws": onAWS()}[os.Getenv("PART")], func(s scenario) bool { return !only.MatchString(s.name) })
 	if len(list) == 0 {
 		return nil
 	}

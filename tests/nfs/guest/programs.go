@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -23,7 +24,10 @@ var programs = map[string]func(path string) error{
 		// nsenter needs root, so that the user changes here.
 		return errors.Join(unix.Setgroups(nil), syscall.Setgid(userID), syscall.Setuid(userID), os.WriteFile(path, nil, 0o644))
 	},
-	"write": writeLines,
+	"write":  writeLines,
+	"buffer": writeBuffered,
+	"shrink": func(path string) error { return unix.Mount("", path, "", unix.MS_REMOUNT, "size=4m") },
+	"grow":   func(path string) error { return unix.Mount("", path, "", unix.MS_REMOUNT, "size=50%") },
 }
 
 // userID is a user who is not root.
@@ -57,6 +61,67 @@ func writeLines(path string) error {
 		default:
 		}
 	}
+}
+
+// buffered is how many bytes writeBuffered writes.
+const buffered = 16 << 20
+
+// writeBuffered maps a file and tells of it, waits for a line, writes to the page cache only and tells of that. Then it waits
+// to be killed, as a program of a pod is. It has closed the file before: closing would send what it wrote.
+func writeBuffered(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	if err := f.Truncate(buffered); err != nil {
+		return err
+	}
+	mapped, err := unix.Mmap(int(f.Fd()), 0, buffered, unix.PROT_READ, unix.MAP_SHARED|unix.MAP_POPULATE)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := unix.Mprotect(mapped, unix.PROT_READ|unix.PROT_WRITE); err != nil {
+		return err
+	}
+	fmt.Fprintln(os.Stdout, "made")
+	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
+		return err
+	}
+	copy(mapped, bytes.Repeat([]byte("diskbrid"), buffered/8))
+	fmt.Fprintln(os.Stdout, "written")
+	select {}
+}
+
+// buffer has a program write to the page cache of a volume after cut, and be killed then.
+func (c claim) buffer(cut func() error) error {
+	cmd := exec.Command("/init", "buffer", c.file("buffered")) //nolint:noctx // it is killed
+	cmd.Stderr, cmd.SysProcAttr = os.Stderr, &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	in, inErr := cmd.StdinPipe()
+	out, outErr := cmd.StdoutPipe()
+	if err := errors.Join(inErr, outErr, cmd.Start()); err != nil {
+		return err
+	}
+	lines := bufio.NewReader(out)
+	_, err := lines.ReadString('\n')
+	if err == nil {
+		err = cut()
+	}
+	if err == nil {
+		_, err = fmt.Fprintln(in)
+	}
+	if err == nil {
+		_, err = lines.ReadString('\n')
+	}
+	return lane.Named("write to the page cache", errors.Join(err, kill(cmd)))
+}
+
+// arrived proves that all of it is on the server.
+func arrived(path string) error {
+	got, err := os.ReadFile(path)
+	if err == nil && !bytes.Equal(got, bytes.Repeat([]byte("diskbrid"), buffered/8)) {
+		err = fmt.Errorf("%d of %d bytes, or others, are on the server", len(got), buffered)
+	}
+	return err
 }
 
 // writer is a program that writes to a volume.

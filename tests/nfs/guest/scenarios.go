@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 
+	"github.com/diskbridge/diskbridge/cmd/diskbridge/machine/inside"
 	"github.com/diskbridge/diskbridge/tests/lane"
 )
 
@@ -32,18 +33,33 @@ func onNode() []scenario {
 		{"a directory is made, once, with its marker", makesDirectory},
 		{"a directory that is somebody else's is left alone", foreignDirectory},
 		{"what is mounted there already is left alone", foreignMount},
-		{"a file system without a server", closedPort},
-		{"a server that swallows all", swallowed},
 		{"the plugin is killed while a program writes", pluginKilled},
 		{"the plugin is killed while it mounts and unmounts", killedWhileMounting},
-		{"the server stops while a program writes, and comes back", serverBack},
-		{"the export is removed, and comes back", unexported},
-		{"the server is gone for good: unmounted by force", forced},
 		{"through TLS, on two nodes' worth of mounts", encrypted},
 		{"a server that does not prove who it is", impostor},
 		{"a tunnel is killed while programs write: the other one does not notice", tunnelKilled},
 		{"the mounter is killed while a program writes, and comes back", mounterKilled},
 		{"TLS is never joined with a connection in the clear", neverJoined},
+	}
+}
+
+// onFaults are those of servers and mounts that fail, with a machine of their own since they wait for much of their time.
+func onFaults() []scenario {
+	return []scenario{
+		{"a file system without a server", closedPort},
+		{"a server that swallows all", swallowed},
+		{"the server stops while a program writes, and comes back", serverBack},
+		{"the export is removed, and comes back", unexported},
+		{"unstage answers when all that was written is on the server", writtenBeforeUnstage},
+		{"the server is gone: the pod goes, what it wrote is kept until the server is back", keptUntilBack},
+		{"unstage reports what the server refused", refusedWrites},
+		{"a directory that is renamed or removed on its node is unmounted all the same", renamedDirectory},
+		{"unstage of a volume that is published", unstageInUse},
+		{"two mount targets of one file system", twoMountTargets},
+		{"a tunnel whose mount target moves heals its volumes", movedTunnel},
+		{"a certificate expires: every answer says so", expiredCertificate},
+		{"stats of a server that hangs share an answer, and unpublish does not wait", sharedStats},
+		{"a mount target comes back with another address", movedMountTarget},
 	}
 }
 
@@ -226,9 +242,13 @@ func foreignMount(ctx context.Context, w *world) error {
 	if err := errors.Join(os.Mkdir(filepath.Join(w.a.Root(), "sub"), 0o755), a.mount(ctx)); err != nil {
 		return err
 	}
-	elsewhere := a
-	elsewhere.address = plainB
-	if err := refused(elsewhere.stage(ctx), codes.AlreadyExists, "is mounted there from "+plainA); err != nil {
+	// Another file system's root that somebody else has mounted where ours belongs.
+	other := w.root(w.one)
+	other.handle, other.address = fsB, plainB
+	if err := errors.Join(os.MkdirAll(other.staging(), 0o750), inside.Run(ctx, "mount.nfs4", plainA+":/", other.staging(), "-n")); err != nil {
+		return err
+	}
+	if err := errors.Join(refused(other.stage(ctx), codes.AlreadyExists, "did not mount it for "+fsB), unix.Unmount(other.staging(), 0)); err != nil {
 		return err
 	}
 	_, err := a.csi.NodeUnstageVolume(ctx, &csi.NodeUnstageVolumeRequest{VolumeId: b.handle, StagingTargetPath: a.staging()})
