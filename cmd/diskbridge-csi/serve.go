@@ -80,11 +80,9 @@ func serve(ctx context.Context, s *config.Settings, inKubernetes bool) (err erro
 		defer closeCloud()
 	}
 	if s.Mode.Node() {
-		p.openNode(ctx)
-		defer p.drain(ctx)
-		serving, stop := afterTools(ctx, p.block.Writing)
-		defer stop()
-		ctx = serving
+		var end func()
+		ctx, end = p.beginNode(ctx)
+		defer end()
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, kind := range s.Kinds {
@@ -113,6 +111,16 @@ func serve(ctx context.Context, s *config.Settings, inKubernetes bool) (err erro
 	}
 	debug.FreeOSMemory() // what only starting needed
 	return group.Wait()
+}
+
+// beginNode opens the node's half, and returns how long it serves. end waits for what has outlived its caller.
+func (p *plugin) beginNode(ctx context.Context) (serving context.Context, end func()) {
+	p.openNode(ctx)
+	serving, stop := afterTools(ctx, p.block.Writing)
+	return serving, func() {
+		stop()
+		p.drain(ctx)
+	}
 }
 
 // drain lets system calls end that outlived their callers; the kernel may never

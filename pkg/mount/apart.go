@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mountApart mounts what an order names and opens its root. Nobody else sees the mount: mount.nfs4 runs in a mount namespace
+// mountApart mounts what an order names and opens its root. No other process sees the mount: mount.nfs4 runs in a mount namespace
 // of its own, which ends with it, and the opened root keeps the mount alive until it is closed.
 //
 // The copies of this node's mounts that are in such a namespace hold their disks as the originals do. So they are slaves, to

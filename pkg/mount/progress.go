@@ -49,7 +49,7 @@ func newProgress(name string, p *program) (*progress, error) {
 }
 
 // passes has e2fsck write to a descriptor how far it is, see -C in e2fsck(8). It is a socket of messages: when this process
-// ends, a message that nobody reads is an error that e2fsck ignores, where a pipe would kill or stop it.
+// ends, an unread message is an error that e2fsck ignores, where a pipe would kill or stop it.
 func (w *progress) passes(p *program) error {
 	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -90,7 +91,7 @@ func (b toolbox) feed(ctx context.Context, t *task, input, name string, args ...
 			return err
 		}
 		defer watch.close()
-		p.args = append(watch.args, args...)
+		p.args = slices.Concat(watch.args, args)
 		t.begins(&toolRun{name: name, disk: args[len(args)-1], since: time.Now(), progress: watch.read})
 		defer t.begins(nil)
 		return killed(name, p.run(context.WithoutCancel(ctx)))

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -93,7 +94,7 @@ func TestProgress_OfTheRealTools(t *testing.T) {
 		must(t, p.open())
 		watch, err := newProgress(tc.tool, p)
 		must(t, err)
-		p.args = append(watch.args, tc.args...)
+		p.args = slices.Concat(watch.args, tc.args)
 		must(t, p.run(t.Context()))
 		eventually(t, tc.tool+" says "+watch.read()+" and never "+tc.want, func() bool { return watch.read() == tc.want })
 		watch.close()
@@ -217,7 +218,7 @@ func plugin(dir string) int {
 		_, err := n.onRoot(ctx, t, volume.NFSPlan{}, nfsSource{host: "127.0.0.1", port: volume.NFSPort}, dir, &order{Create: &volume.Directory{}})
 		return err
 	})
-	fmt.Println(err)
+	_, _ = fmt.Fprintln(os.Stderr, err) // nowhere else to say it
 	return 1
 }
 
@@ -305,7 +306,7 @@ func TestNFS_PreparingEndsWithItsPlugin(t *testing.T) {
 	_ = cmd.Wait()
 	gone := func(pid int) bool {
 		state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		return err != nil || strings.Contains(string(state), ") Z ") // nobody may be there to wait for it
+		return err != nil || strings.Contains(string(state), ") Z ") // a zombie: its parent may not wait for it
 	}
 	eventually(t, "the child and mount.nfs4 end", func() bool { return gone(program) && gone(child) })
 }
