@@ -30,6 +30,9 @@ func (r RClone) Check(_ context.Context, plan volume.ObjectPlan) error {
 		return fault.New(fault.Invalid, "check bucket", plan.Handle, "this node mounts buckets with rclone, through which nothing can be written without a loss; "+
 			"mount it read-only (access mode ReadOnlyMany, or the mount option ro), or use s3fs (--object-program=s3fs)")
 	}
+	if plan.PerFile {
+		return fault.New(fault.Invalid, "check bucket", plan.Handle, "rclone does not know the owners and rights of files that s3fs keeps (%s=%s); use s3fs", volume.ContextPermissions, volume.PermissionsFile)
+	}
 	if len(plan.Options) > 0 {
 		return fault.New(fault.Invalid, "check mount options", plan.Options[0], "it is an option of s3fs, and this node mounts with rclone; leave it out")
 	}

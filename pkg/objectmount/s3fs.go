@@ -51,12 +51,14 @@ func (s S3FS) Command(b Bucket) (Command, error) {
 	p, mask := b.Plan, fmt.Sprintf("%04o", b.Plan.Umask)
 	options := []string{
 		"passwd_file=" + b.Dir + "/passwd", "url=" + b.Access.URL, "endpoint=" + b.Access.Region,
-		"fsname=" + b.Source, "subtype=" + s.Name(), "allow_other", "sigv4",
-		fmt.Sprintf("uid=%d", p.UID), fmt.Sprintf("gid=%d", p.GID), "umask=" + mask, "mp_umask=" + mask,
+		"fsname=" + b.Source, "subtype=" + s.Name(), "allow_other", "sigv4", "mp_umask=" + mask,
 		"tmpdir=" + b.Cache, fmt.Sprintf("ensure_diskfree=%d", b.Reserve),
 	}
 	if b.Access.PathStyle || strings.Contains(p.Bucket, ".") {
 		options = append(options, "use_path_request_style")
+	}
+	if !p.PerFile { // with any of these s3fs takes no notice of chmod and chown
+		options = append(options, fmt.Sprintf("uid=%d", p.UID), fmt.Sprintf("gid=%d", p.GID), "umask="+mask)
 	}
 	if p.ReadOnly {
 		options = append(options, "ro")

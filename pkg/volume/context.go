@@ -25,7 +25,7 @@ func contextKeys(kind Kind) []string {
 	case EFS:
 		return []string{ContextTLS, ContextAddress, ContextSubnets, ContextSecurityGroups, ContextUID, ContextGID, ContextPerms, ContextCluster, ContextName}
 	default:
-		return []string{ContextRegion, ContextFileUID, ContextFileGID, ContextUmask, ContextCacheMiB, ContextCredentials}
+		return []string{ContextRegion, ContextFileUID, ContextFileGID, ContextUmask, ContextPermissions, ContextCacheMiB, ContextCredentials}
 	}
 }
 

@@ -14,6 +14,7 @@ const (
 	ContextFileUID     = "uid"          // owner that files appear to have
 	ContextFileGID     = "gid"          // their group
 	ContextUmask       = "umask"        // permission bits they lack, in octal
+	ContextPermissions = "permissions"  // "file": those that each file has; "volume": the three above are all files'
 	ContextCacheMiB    = "cacheSizeMiB" // most of the node's disk that files being read and written may take
 	ContextCredentials = "credentials"  // "secret": only with the credentials of a secret; "driver"
 )
@@ -32,6 +33,7 @@ type ObjectPlan struct {
 
 	UID, GID uint32
 	Umask    uint32
+	PerFile  bool         // in place of the three: owner, group and rights are those that each file was given
 	CacheMiB int64        // 0: the mounter's own limit
 	Options  MountOptions // for s3fs, checked; without ro, uid, gid and umask, which are said above
 	Secret   bool         // must not be mounted with any other credentials than a secret's
@@ -111,6 +113,9 @@ func (p *ObjectPlan) own(r PlanRequest, options MountOptions) (err error) {
 	if given[ContextFileUID]+given[ContextFileGID] != "" {
 		p.Umask = 0o007
 	}
+	if err := p.perFile(r.Context[ContextPermissions], given); err != nil {
+		return err
+	}
 	for _, v := range []struct {
 		key string
 		to  *uint32
@@ -130,6 +135,31 @@ func (p *ObjectPlan) own(r PlanRequest, options MountOptions) (err error) {
 	}
 	return nil
 }
+
+// perFile lets each file have an owner, a group and rights of its own, where nothing says what those of all are.
+func (p *ObjectPlan) perFile(permissions string, given map[string]string) error {
+	switch permissions {
+	case "", PermissionsVolume:
+		return nil
+	case PermissionsFile:
+	default:
+		return fmt.Errorf("volume context %s: %.40q is neither %s nor %s", ContextPermissions, permissions, PermissionsVolume, PermissionsFile)
+	}
+	for _, key := range []string{ContextFileUID, ContextFileGID, ContextUmask} {
+		if given[key] != "" {
+			return fmt.Errorf("volume context %s=%s: each file has its own, and %s %s (of the class, a mount option or the pod's fsGroup) would be that of all; leave one of them out",
+				ContextPermissions, PermissionsFile, key, given[key])
+		}
+	}
+	p.PerFile, p.Umask = true, 0
+	return nil
+}
+
+// What ContextPermissions may say.
+const (
+	PermissionsVolume = "volume"
+	PermissionsFile   = "file"
+)
 
 // ParseUmask reads the permission bits that files shall lack.
 func ParseUmask(s string) (uint32, error) {

@@ -171,3 +171,31 @@ func TestObjectSettings_Refused(t *testing.T) {
 		refused("bucket", text, volume.CheckBucket(text))
 	}
 }
+
+// TestNewObjectPlan_Permissions lets files have owners of their own only where nothing says what that of all is.
+func TestNewObjectPlan_Permissions(t *testing.T) {
+	for name, tc := range map[string]struct {
+		context map[string]string
+		group   string
+		flags   []string
+		perFile bool
+		refused string
+	}{
+		"not said":             {},
+		"of the volume":        {context: map[string]string{"permissions": "volume", "uid": "1"}, group: "7"},
+		"of each file":         {context: map[string]string{"permissions": "file"}, perFile: true},
+		"and an owner of all":  {context: map[string]string{"permissions": "file", "uid": "1"}, refused: "uid 1"},
+		"and the pod's group":  {context: map[string]string{"permissions": "file"}, group: "7", refused: "gid 7"},
+		"and an option's mask": {context: map[string]string{"permissions": "file"}, flags: []string{"umask=022"}, refused: "umask 022"},
+		"another word":         {context: map[string]string{"permissions": "posix"}, refused: "neither volume nor file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, err := volume.NewObjectPlan(objectRequest(func(r *volume.PlanRequest) {
+				r.Context, r.Capability.Group, r.Capability.MountFlags = tc.context, tc.group, tc.flags
+			}))
+			if (err == nil) != (tc.refused == "") || err != nil && !strings.Contains(err.Error(), tc.refused) || err == nil && p.PerFile != tc.perFile {
+				t.Errorf("%t, %v", p.PerFile, err)
+			}
+		})
+	}
+}

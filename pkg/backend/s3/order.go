@@ -246,7 +246,7 @@ func (o *order) context(secret bool) map[string]string {
 	c := map[string]string{}
 	for key, to := range map[string]string{
 		keyRegion: volume.ContextRegion, keyUID: volume.ContextFileUID, keyGID: volume.ContextFileGID,
-		keyUmask: volume.ContextUmask, keyCache: volume.ContextCacheMiB,
+		keyUmask: volume.ContextUmask, keyPerms: volume.ContextPermissions, keyCache: volume.ContextCacheMiB,
 	} {
 		if o.values[key] != "" {
 			c[to] = o.values[key]

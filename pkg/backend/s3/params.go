@@ -1,6 +1,9 @@
 package s3
 
-import "github.com/diskbridge/diskbridge/pkg/backend"
+import (
+	"github.com/diskbridge/diskbridge/pkg/backend"
+	"github.com/diskbridge/diskbridge/pkg/volume"
+)
 
 // The keys of a StorageClass.
 const (
@@ -19,6 +22,7 @@ const (
 	keyUID        = "uid"
 	keyGID        = "gid"
 	keyUmask      = "umask"
+	keyPerms      = "permissions"
 	keyCache      = "cacheSizeMiB"
 )
 
@@ -60,6 +64,7 @@ func useParameters() backend.Parameters {
 		{Key: keyUID, Type: backend.String, Help: "Numeric user that files appear to belong to; 0 where it is not given."},
 		{Key: keyGID, Type: backend.String, Help: "Numeric group of them; without it the pod's fsGroup."},
 		{Key: keyUmask, Type: backend.String, Help: "Permission bits that files lack, in octal; 0007 where a user or group is known, otherwise 0022."},
+		{Key: keyPerms, Type: backend.String, OneOf: []string{volume.PermissionsVolume, volume.PermissionsFile}, Help: "Whose files are: volume, as uid, gid and umask say for all; file, as chmod and chown say for each, without uid, gid, umask and fsGroup."},
 		{Key: keyCache, Type: backend.Int, Help: "Most of a node's disk, in MiB, that files being read and written may take for one mount."},
 	}
 }
