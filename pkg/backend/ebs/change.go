@@ -158,7 +158,7 @@ func (b *Backend) carryOut(ctx context.Context, op string, v ec2.Volume, want ec
 		return v, fault.Wrap(op, v.ID, err)
 	}
 	known := recall(v.Tags[TagModifications], newest, found, time.Now())
-	if !(found && running(newest) && covers(newest.Target, want)) { // else an earlier call's answer was lost
+	if underWay := found && running(newest) && covers(newest.Target, want); !underWay { // else an earlier call's answer was lost
 		if err := b.mayRequest(ctx, op, v, want, known); err != nil {
 			return v, err
 		}

@@ -146,14 +146,12 @@ func (b *Backend) call(ctx context.Context, spec ec2.VolumeSpec) (made ec2.Volum
 // the repetition of a call that succeeded and whose answer was lost. A final error would let the claim go, and leave it.
 func (b *Backend) afterRefusal(ctx context.Context, name string, spec ec2.VolumeSpec, refusal error) (ec2.Volume, error) {
 	refusal = fault.Wrap(opCreate, name, refusal)
-	switch fault.KindOf(refusal) {
-	case fault.UnknownOutcome:
+	switch {
+	case fault.Is(refusal, fault.UnknownOutcome):
 		b.tokens.lost(name, time.Now())
 		return ec2.Volume{}, refusal
-	case fault.Pending, fault.Unavailable:
-		return ec2.Volume{}, refusal
-	}
-	if spec.Tags[TagVolumeName] != name { // BOSH's have no name that finds them
+	case fault.Is(refusal, fault.Pending), fault.Is(refusal, fault.Unavailable),
+		spec.Tags[TagVolumeName] != name: // BOSH's have no name that finds them
 		return ec2.Volume{}, refusal
 	}
 	v, found, err := b.named(ctx, name)
