@@ -27,7 +27,7 @@ Usage:
 Commands:
   demo     show volumes of EBS, EFS and S3 through their life on this machine
   volumes  list the disks that Kubernetes or BOSH holds
-  orphans  list disks and snapshots that nobody will delete
+  orphans  list disks and snapshots that were left behind
   adopt    give a disk to a BOSH Director or a Kubernetes volume
   release  take a disk from its holder
   convert  record that a disk has BOSH's layout

@@ -56,7 +56,7 @@ func Commands() []Command {
 			},
 		},
 		{
-			Name: "orphans", Summary: "list disks and snapshots that nobody will delete",
+			Name: "orphans", Summary: "list disks and snapshots that were left behind",
 			usage: "diskbridge orphans lists disks and snapshots whose create_disk or snapshot_disk did not answer, and disks that\nBOSH never attached. With --kubeconfig it lists a cluster's too: volumes that were made for a claim and that no\nPersistentVolume names, since the claim was deleted before CreateVolume had answered, or the volume was retained.\nNothing is deleted: look at what it carries, then delete it yourself.\n\nUsage:\n  diskbridge orphans [flags]\n\nFlags:\n" +
 				"  --kubeconfig=FILE\n                   access to the cluster, to read its PersistentVolumes\n  --cluster-id=ID  the cluster's --cluster-id; default: UID of its namespace kube-system\n  --older-than=24h\n                   leave out Kubernetes' volumes that were made later than this long ago\n" + common +
 				"\nExamples:\n  diskbridge orphans\n  diskbridge orphans --kubeconfig=$HOME/.kube/config --older-than=1h\n  aws ec2 delete-volume --volume-id vol-0123456789abcdef0\n",

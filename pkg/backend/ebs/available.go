@@ -49,14 +49,14 @@ func (b *Backend) available(ctx context.Context, op string, v ec2.Volume) (ec2.V
 		return last.State == ec2.StateAvailable || last.State == ec2.StateInUse, nil
 	})
 	if err != nil && ctx.Err() != nil {
-		return last, fault.New(fault.Pending, op, v.ID, "EC2 still says %q; ask again", last.State)
+		return last, fault.New(fault.Pending, op, v.ID, "EC2 still says %q; retry", last.State)
 	}
 	return last, fault.Wrap(op, v.ID, err)
 }
 
 // vanished explains a volume that EC2 accepted and does not have any more. Where it is
 // encrypted, EC2 takes it back if the KMS key cannot be used (no error is ever answered);
-// otherwise somebody has deleted it.
+// otherwise it was deleted.
 func vanished(op string, v ec2.Volume) error {
 	if !v.Encrypted {
 		return deleted(op, v)
@@ -69,14 +69,13 @@ func vanished(op string, v ec2.Volume) error {
 }
 
 func deleted(op string, v ec2.Volume) error {
-	f := fault.New(fault.Pending, op, v.ID, "somebody deleted the volume meanwhile; ask again")
+	f := fault.New(fault.Pending, op, v.ID, "the volume was deleted meanwhile; retry")
 	f.Err = errDeleted
 	return f
 }
 
 // usable waits until a new volume of the name can be used. One whose creation EC2 ended in state "error" is deleted where it
-// is ours and was never handed out or attached: nobody else would ever delete it, and the name would find it again and
-// again. The error is errDeleted then, so that the caller tries the next token. A deletion that is refused leaves the
+// is ours and was never handed out or attached: no other component deletes it, and every retry would find it by its name. The error is errDeleted then, so that the caller tries the next token. A deletion that is refused leaves the
 // outcome open: the claim must not go while the volume is there.
 func (b *Backend) usable(ctx context.Context, name string, v ec2.Volume) (ec2.Volume, error) {
 	v, err := b.available(ctx, opCreate, v)
@@ -94,7 +93,7 @@ func (b *Backend) usable(ctx context.Context, name string, v ec2.Volume) (ec2.Vo
 	return v, f
 }
 
-// unused reports whether a volume is one that we made for the name, and that nobody was given or has attached.
+// unused reports whether we made the volume for the name, and it was never handed over and is not attached.
 func (b *Backend) unused(v ec2.Volume, name string) bool {
 	return b.judge(TagVolumeName, v.Tags).Delete && v.Tags[TagVolumeName] == name && v.Tags[TagHolder] == "" && len(v.Attachments) == 0
 }

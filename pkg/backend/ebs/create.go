@@ -117,7 +117,7 @@ func (b *Backend) make(ctx context.Context, name string, spec ec2.VolumeSpec) (e
 			return v, fault.New(fault.Internal, opCreate, name, "EC2 ended %d new volumes in state %q; they were deleted. See the AWS Health Dashboard, or choose another zone or type", failed, ec2.StateError)
 		}
 		// Clocks may differ by a little, so a volume that vanished counts as an earlier call's only where it is clearly
-		// older than this call. A younger one may be what a process deleted that was killed a moment ago: the next tells.
+		// older than this call. A younger one may have been deleted by a process that was killed a moment ago: the next token shows which.
 		young := vanished && asked.Sub(made.Created) < 5*time.Second
 		if young && vanishedBefore || generation-first == maxGenerations {
 			return v, err

@@ -78,7 +78,7 @@ func TestVolume_Failed(t *testing.T) {
 }
 
 // TestCreate_AVolumeThatEndsInErrorIsReplaced: a claim's volume that EC2 ends in state "error" is found by its name again
-// and again, and nobody else deletes it.
+// and again, and no other component deletes it.
 func TestCreate_AVolumeThatEndsInErrorIsReplaced(t *testing.T) {
 	t.Parallel()
 	failing := func(t *testing.T, rules ...emulator.Fault) (*cloud, func(b *ebs.Backend) (volume.Volume, error)) {
