@@ -73,20 +73,17 @@ func movedTunnel(ctx context.Context, w *world) error {
 		return err
 	}
 	err = errors.Join(sub.mount(ctx), writing.more(5), writing.end(), root.stats(ctx), sub.unmount(ctx))
-	// Back again, told by the volume that is mounted itself.
-	if w.terminals[0], err = w.reopen(ctx, err); err != nil {
+	// Back again, by a stage of the volume that is mounted.
+	back, backErr := w.openTerminal(ctx, fsA, secretA, plainA)
+	if err := errors.Join(err, backErr); err != nil {
 		return err
 	}
-	if err := moved.close(); err != nil {
-		return err
+	w.terminals[0] = back
+	err = errors.Join(root.stage(ctx), moved.close(), root.save("file", "text"), root.stats(ctx), root.unmount(ctx))
+	if back.count() == 0 {
+		err = errors.Join(err, errors.New("nothing came through the mount target that it moved back to"))
 	}
-	return errors.Join(lane.Eventually(ctx, "stage", func() error { return root.stage(ctx) }), root.save("file", "text"), root.unmount(ctx))
-}
-
-// reopen opens the first file system's mount target where it was.
-func (w *world) reopen(ctx context.Context, before error) (*terminal, error) {
-	t, err := w.openTerminal(ctx, fsA, secretA, plainA)
-	return t, errors.Join(before, err)
+	return err
 }
 
 // expiredCertificate proves that the caller learns why a tunnel fails, wherever it asks.

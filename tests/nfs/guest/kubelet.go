@@ -52,8 +52,10 @@ func (c claim) published() map[string]string {
 }
 
 func (c claim) stage(ctx context.Context) error {
-	if err := os.MkdirAll(c.staging(), 0o750); err != nil {
-		return err
+	if _, err := c.mountOptions(c.staging()); err != nil { // what is mounted may hang who looks at it
+		if err := os.MkdirAll(c.staging(), 0o750); err != nil {
+			return err
+		}
 	}
 	_, err := c.csi.NodeStageVolume(ctx, &csi.NodeStageVolumeRequest{
 		VolumeId: c.handle, StagingTargetPath: c.staging(), VolumeCapability: c.capability(), VolumeContext: c.context, PublishContext: c.published(),
