@@ -58,7 +58,7 @@ func (b *Block) examine(ctx context.Context, t *task, d device, point string) (e
 	case errors.Is(err, unix.EROFS), err == nil && mounts.failed(e):
 		return e, readOnly, nil
 	case corrupted(err) && ext4Errors(n) && !slices.Contains(e.super, shutDown):
-		return e, readOnly, nil // the kernels that show nothing of it, such as 6.1.170
+		return e, readOnly, nil // the kernels that show nothing of it, such as 6.1.176
 	case corrupted(err):
 		return e, dead, nil
 	case err != nil:
