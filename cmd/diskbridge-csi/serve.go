@@ -89,17 +89,12 @@ func serve(ctx context.Context, s *config.Settings, inKubernetes bool) (err erro
 		server := p.server(ctx, kind)
 		klog.FromContext(ctx).Info("Serving", "driver", kind.Driver, "mode", s.Mode, "socket", server.Socket, "version", version.String())
 		group.Go(func() error { return server.Serve(ctx) })
-		if s.Mode.Node() && kind.Name == volume.S3 && s.MounterSocket != "" {
-			group.Go(func() error { p.watchLosses(ctx, kind); return nil })
-		}
 		if s.KubeletRegistrationDir != "" {
 			registered := p.registration(kind, server.Socket)
 			group.Go(func() error { return registered.Serve(ctx) })
 		}
 	}
-	for _, watch := range p.watches {
-		group.Go(func() error { watch(ctx); return nil })
-	}
+	p.goWatches(ctx, group)
 	p.goKubernetes(ctx, group)
 	if s.HTTPEndpoint != "" {
 		group.Go(func() error {
@@ -251,6 +246,7 @@ func (p *plugin) node(ctx context.Context, kind backend.Kind) csi.Node {
 		out.Volumes = csi.StagedBy(p.nfs)
 		return out
 	case volume.S3: // whose files get their group by the mount
+		p.watches = append(p.watches, func(ctx context.Context) { p.watchLosses(ctx, kind) })
 		out.Volumes, out.MountsGroup, out.Topology = csi.StagedBy(mounter.NewClient(s.MounterSocket).Objects()), true, volume.Topology{}
 		return out
 	default: // disks
@@ -260,6 +256,13 @@ func (p *plugin) node(ctx context.Context, kind backend.Kind) csi.Node {
 	p.watches = append(p.watches, func(ctx context.Context) { p.watchFailures(ctx, kind.Driver, attached) })
 	out.MaxVolumes, out.Volumes = attached.limit, csi.StagedBy(attached)
 	return out
+}
+
+// goWatches starts what looks after the node's volumes.
+func (p *plugin) goWatches(ctx context.Context, group *errgroup.Group) {
+	for _, watch := range p.watches {
+		group.Go(func() error { watch(ctx); return nil })
+	}
 }
 
 // registration tells kubelet about one driver as soon as its socket answers.

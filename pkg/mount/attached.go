@@ -76,7 +76,7 @@ func (s sysfs) uses() (map[string]use, error) {
 	for _, e := range mounts {
 		n, ok := e.device()
 		if devices[e.number] && diskName.MatchString(filepath.Base(e.root)) { // a raw device: what is mounted is its node
-			n, ok = deviceAt(e, true)
+			n, ok = deviceAt(e)
 		}
 		if serial := numbers[n]; ok && serial != "" {
 			u := out[serial]

@@ -39,7 +39,7 @@ func (b *Block) examine(ctx context.Context, t *task, d device, point string) (e
 	if !ok {
 		return e, absent, nil
 	}
-	n, raw := deviceAt(e, true)
+	n, raw := deviceAt(e)
 	known := raw
 	if !raw {
 		n, known = e.device()
@@ -55,10 +55,10 @@ func (b *Block) examine(ctx context.Context, t *task, d device, point string) (e
 	}
 	err = t.run(ctx, "look at", point, func() error { return alive(e) })
 	switch {
-	case errors.Is(err, unix.EROFS), err == nil && mounts.failed(e):
+	case errors.Is(err, unix.EROFS), err == nil && (mounts.failed(e) || ext4Ended(n)):
 		return e, readOnly, nil
 	case corrupted(err) && ext4Errors(n) && !slices.Contains(e.super, shutDown):
-		return e, readOnly, nil // the kernels that show nothing of it, such as 6.1.176
+		return e, readOnly, nil // what is still readable stays at its targets
 	case corrupted(err):
 		return e, dead, nil
 	case err != nil:
@@ -84,6 +84,17 @@ func ext4Errors(n devno) bool {
 	return err == nil && strings.TrimSpace(string(count)) != "0"
 }
 
+// ext4Ended reports whether errors have ended writing to an ext4, as its option errors= says. Linux 6.1.176 shows that
+// nowhere else: the mount is writable, and fsync(2) succeeds.
+func ext4Ended(n devno) bool {
+	link, err := os.Readlink(filepath.Join("/sys/dev/block", n.String()))
+	if err != nil || !ext4Errors(n) {
+		return false
+	}
+	options, err := os.ReadFile(filepath.Join("/proc/fs/ext4", filepath.Base(link), "options"))
+	return err == nil && slices.Contains(strings.Split(string(options), "\n"), "errors=remount-ro")
+}
+
 // nodeName is how the node of a disk or of its first partition is called.
 var nodeName = regexp.MustCompile(`^nvme[0-9]+n[0-9]+(p1)?$`)
 
@@ -91,7 +102,7 @@ var nodeName = regexp.MustCompile(`^nvme[0-9]+n[0-9]+(p1)?$`)
 // are not used again while a file system is mounted; a bound node says itself that it was deleted.
 func (s sysfs) gone(e entry) (bool, error) {
 	root, deleted := strings.CutSuffix(e.root, "//deleted")
-	n, raw := deviceAt(e, true)
+	n, raw := deviceAt(e)
 	if raw {
 		if deleted || !nodeName.MatchString(filepath.Base(root)) {
 			return deleted && nodeName.MatchString(filepath.Base(root)), nil
@@ -115,7 +126,7 @@ func (s sysfs) gone(e entry) (bool, error) {
 // owned proves that a mount is the handle's, as far as that can be known: a disk that is gone has no serial number any
 // more. It returns the number of what is mounted, and how to unmount it: what is gone goes in use or not.
 func (b *Block) owned(e entry, handle string) (n devno, flags int, err error) {
-	n, known := deviceAt(e, true)
+	n, known := deviceAt(e)
 	if !known {
 		n, known = e.device()
 	}
@@ -136,7 +147,7 @@ func (b *Block) owned(e entry, handle string) (n devno, flags int, err error) {
 
 // describe names what is mounted: the disk whose node is bound, or the file system.
 func (b *Block) describe(e entry) string {
-	n, raw := deviceAt(e, true)
+	n, raw := deviceAt(e)
 	if !raw {
 		if n, raw = e.device(); !raw {
 			return e.source + " (" + e.fsType + ")"

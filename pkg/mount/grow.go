@@ -67,7 +67,7 @@ func (b *Block) seen(ctx context.Context, t *task, path string) (point string, e
 	if !ok {
 		return "", entry{}, false, fault.New(fault.NotFound, "check mount", path, "nothing is mounted there")
 	}
-	n, raw := deviceAt(e, true)
+	n, raw := deviceAt(e)
 	if raw {
 		e.number = n
 	}

@@ -148,12 +148,8 @@ func onlyTarget(d device, staging, target string) error {
 	return nil
 }
 
-// deviceAt returns the number of the disk that a target shows: of the file system's disk, or of the device node itself,
-// which is never the root of what is mounted.
-func deviceAt(e entry, raw bool) (devno, bool) {
-	if !raw {
-		return e.device()
-	}
+// deviceAt returns the number of the disk whose node is bound at a mount's point; the node is never the root of what is mounted.
+func deviceAt(e entry) (devno, bool) {
 	var st unix.Stat_t
 	if e.root == "/" || unix.Lstat(e.point, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFBLK {
 		return devno{}, false
@@ -185,7 +181,7 @@ func makeTarget(target string, raw bool) error {
 func (b *Block) Unpublish(ctx context.Context, handle, targetPath string) error {
 	return b.work(ctx, "unpublish", handle, func(t *task) error {
 		target, err := takeAway(ctx, t, targetPath, func(_ table, e entry) error {
-			_, raw := deviceAt(e, true)
+			_, raw := deviceAt(e)
 			n, flags, err := b.owned(e, handle)
 			if err == nil {
 				err = b.unmount(ctx, t, e.point, flags)
@@ -213,7 +209,7 @@ func rawTargets(mounts table, d device, target string) []string {
 		if e.number != number(st.Dev) || path.Base(e.root) != d.name || mounts.among(e, []string{target}) {
 			continue
 		}
-		if n, ok := deviceAt(e, true); ok && n == d.number {
+		if n, ok := deviceAt(e); ok && n == d.number {
 			out = append(out, e.point)
 		}
 	}
