@@ -203,5 +203,5 @@ func (d *Disks) confirm(ctx context.Context, op string, of thing) error {
 	if again == nil {
 		return nil
 	}
-	return fault.Wrap(op, of.id, fmt.Errorf("its tag %s cannot be taken away: %w; nor changed: %v", TagUnconfirmed, err, again))
+	return fault.Wrap(op, of.id, fmt.Errorf("its tag %s cannot be taken away: %w; nor changed: %w", TagUnconfirmed, err, again))
 }
