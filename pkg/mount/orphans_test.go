@@ -35,11 +35,12 @@ func stopped(t *testing.T, n *mounttest.Node) *mounttest.Disk {
 func checks(t *testing.T, version string) (toolbox, string) {
 	t.Helper()
 	said := filepath.Join(t.TempDir(), "said")
-	show := "exec /usr/sbin/e2fsck -V"
+	e2fsck := installed(t, "e2fsck")
+	show := "exec " + e2fsck + " -V"
 	if version != "" {
 		show = "echo '" + version + "' >&2; exit 0"
 	}
-	return scripts(t, map[string]string{"e2fsck": "[ \"$1\" = -V ] && { " + show + "; }; /usr/sbin/e2fsck \"$@\" >>" + said + "; exit $?"}), said
+	return scripts(t, map[string]string{"e2fsck": "[ \"$1\" = -V ] && { " + show + "; }; " + e2fsck + " \"$@\" >>" + said + "; exit $?"}), said
 }
 
 // TestBlock_Stage_ChecksNoWholeDiskForAnOrphanFile: e2fsck 1.47.0 does after every unclean stop, minutes or hours.

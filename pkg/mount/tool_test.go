@@ -51,6 +51,14 @@ func scripts(t *testing.T, byName map[string]string) toolbox {
 	return box
 }
 
+// installed is where a tool really is.
+func installed(t *testing.T, name string) string {
+	t.Helper()
+	path, err := standardTools(blockPackages).find(name)
+	must(t, err)
+	return path
+}
+
 func beginTask(t *testing.T) *task {
 	t.Helper()
 	k := &keeper{tasks: map[string]*task{}}
@@ -125,7 +133,7 @@ func TestTool_SaysHowFarItIs(t *testing.T) {
 	b, staging, resume := newBlock(n), n.Mkdir("staging"), filepath.Join(t.TempDir(), "resume")
 	must(t, b.Stage(t.Context(), fresh(volume.Ext4), staging))
 	must(t, b.Unstage(t.Context(), handle, staging))
-	b.tools = scripts(t, map[string]string{"e2fsck": "echo 3 42 100 x >&3; while [ ! -e " + resume + " ]; do sleep 0.05; done; exec /usr/sbin/e2fsck \"$@\""})
+	b.tools = scripts(t, map[string]string{"e2fsck": "echo 3 42 100 x >&3; while [ ! -e " + resume + " ]; do sleep 0.05; done; exec " + installed(t, "e2fsck") + " \"$@\""})
 	var last error
 	eventually(t, "progress", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
@@ -160,7 +168,7 @@ func TestBlock_GrowsAnUnmountedExt4ToTheEnd(t *testing.T) {
 	b, resume := newBlock(n), filepath.Join(t.TempDir(), "resume")
 	mounttest.Run(t, "mkfs.ext4", "-q", "-b", "4096", disk.Node)
 	disk.Grow(size)
-	b.tools = scripts(t, map[string]string{"e2fsck": "while [ ! -e " + resume + " ]; do sleep 0.05; done; exec /usr/sbin/e2fsck \"$@\""})
+	b.tools = scripts(t, map[string]string{"e2fsck": "while [ ! -e " + resume + " ]; do sleep 0.05; done; exec " + installed(t, "e2fsck") + " \"$@\""})
 	ctx, cancel := context.WithCancel(t.Context())
 	err := b.work(ctx, "grow", handle, func(task *task) error {
 		d, err := b.sysfs.wait(ctx, task, serial, 0, b.deviceWait)
@@ -231,7 +239,7 @@ func TestTool_OutlivesItsPlugin(t *testing.T) {
 cd ` + dir + `; echo $$ >pid; touch begun
 while [ ! -e resume ]; do sleep 0.05; done
 echo text; echo text >&2; echo 1 1 2 x >&3
-/usr/sbin/e2fsck "$@"
+` + installed(t, "e2fsck") + ` "$@"
 echo $? >done.new; mv done.new done
 `
 	must(t, errors.Join(os.WriteFile(filepath.Join(dir, "e2fsck"), []byte(script), 0o700), os.Chmod(filepath.Join(dir, "e2fsck"), 0o700)))
@@ -272,7 +280,7 @@ func TestBlock_WaitsForAToolThatAnEarlierPluginBegan(t *testing.T) {
 	eventually(t, "e2fsck has the disk", held)
 	b, second := newBlock(n), filepath.Join(t.TempDir(), "second")
 	b.deviceWait = 300 * time.Millisecond
-	b.tools = scripts(t, map[string]string{"e2fsck": "touch " + second + "; exec /usr/sbin/e2fsck \"$@\""})
+	b.tools = scripts(t, map[string]string{"e2fsck": ": >" + second + "; exec " + installed(t, "e2fsck") + " \"$@\""})
 	wantKind(t, b.Stage(t.Context(), fresh(volume.Ext4), n.Mkdir("staging")), fault.Pending, fmt.Sprintf("process %d (e2fsck)", cmd.Process.Pid), "retry")
 	if there(second)() {
 		t.Error("a second e2fsck was started on the disk")
