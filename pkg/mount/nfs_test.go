@@ -86,7 +86,10 @@ func TestNFS_Stage_saysWhatIsMissing(t *testing.T) {
 }
 
 // tunnels are those of a mounter, in memory.
-type tunnels struct{ held map[string]bool }
+type tunnels struct {
+	held   map[string]bool
+	failed error
+}
 
 func (t tunnels) Open(_ context.Context, _ volume.Tunnel, holder string) (uint16, error) {
 	t.held[holder] = true
@@ -98,7 +101,37 @@ func (t tunnels) Close(_ context.Context, _, holder string) error {
 	return nil
 }
 
-func (t tunnels) Failure(context.Context, string) error { return nil }
+func (t tunnels) Failure(context.Context, string) error { return t.failed }
+
+// TestNFS_Stage_saysWhyItsTunnelFails, and how long it has waited, where the kernel's mount through it does not come back.
+func TestNFS_Stage_saysWhyItsTunnelFails(t *testing.T) {
+	needRoot(t)
+	for name, tc := range map[string]struct {
+		context map[string]string
+		failed  error
+		words   []string
+	}{
+		"it failed":       {map[string]string{volume.ContextTLS: "true"}, errors.New("certificate has expired"), []string{"its TLS tunnel: certificate has expired"}},
+		"it works":        {map[string]string{volume.ContextTLS: "true"}, nil, []string{"its TLS tunnel reaches the mount target"}},
+		"a plain one":     {nil, errors.New("certificate has expired"), []string{"security group"}},
+		"on the root too": {map[string]string{volume.ContextTLS: "true", volume.ContextUID: "1", volume.ContextGID: "1", volume.ContextPerms: "0770"}, errors.New("certificate has expired"), []string{"its TLS tunnel: certificate has expired"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := NewNFS(NFSConfig{Tunnels: tunnels{map[string]bool{}, tc.failed}, Region: "us-east-1", Wait: 300 * time.Millisecond})
+			n.tools = tools(t, "mount.nfs4", "exec sleep 60")
+			err := n.Stage(t.Context(), nfsPlan(t, tc.context), t.TempDir())
+			wantKind(t, err, fault.Unavailable)
+			for _, word := range tc.words {
+				if !strings.Contains(err.Error(), word) || !strings.Contains(err.Error(), "answered within ") {
+					t.Errorf("%v does not say %q", err, word)
+				}
+			}
+			if tc.context == nil && strings.Contains(err.Error(), "TLS") {
+				t.Errorf("a mount without a tunnel says %v", err)
+			}
+		})
+	}
+}
 
 // TestNFS_Stage_givesUpItsTunnel where it failed for good: nobody asks to unstage then. What may still be mounted keeps it.
 func TestNFS_Stage_givesUpItsTunnel(t *testing.T) {
@@ -109,7 +142,7 @@ func TestNFS_Stage_givesUpItsTunnel(t *testing.T) {
 		"echo 'mount.nfs4: Connection refused' >&2; exit 32":        true,
 		"exit 0": true,
 	} {
-		held := tunnels{map[string]bool{}}
+		held := tunnels{held: map[string]bool{}}
 		n := NewNFS(NFSConfig{Tunnels: held, Region: "us-east-1"})
 		n.tools = tools(t, "mount.nfs4", script)
 		point := t.TempDir()
