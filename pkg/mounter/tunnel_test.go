@@ -40,7 +40,12 @@ func TestTunnels_Failure(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- Serve(ctx, socket, tunnels, nil, NewLosses()) }()
-	t.Cleanup(func() { stop(); <-ended })
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 	client, deadline := NewClient(socket), time.Now().Add(20*time.Second)
 	for client.Failure(t.Context(), fileSystem) != nil { // until it serves
 		if time.Now().After(deadline) {
