@@ -57,7 +57,7 @@ func WithAlone(work func(*Alone) int) int {
 	a := &Alone{Cluster: &Cluster{Paths: paths}, running: map[string]*os.Process{}}
 	a.launch = func(_ context.Context, name, program string, args ...string) error {
 		return a.Keep(name, program, nil, args...)
-	} //nolint:contextcheck // see life
+	}
 	a.life, a.end = context.WithCancel(context.Background())
 	code := 1
 	if err := a.start(); err != nil {
@@ -98,7 +98,7 @@ func freePorts(ctx context.Context, n int) (ports []string, err error) {
 		if err != nil {
 			return nil, err
 		}
-		defer listener.Close() //nolint:errcheck,gocritic // not before all are chosen, so that they differ
+		defer listener.Close() //nolint:errcheck // not before all are chosen, so that they differ
 		_, port, err := net.SplitHostPort(listener.Addr().String())
 		if err != nil {
 			return nil, err
@@ -110,7 +110,7 @@ func freePorts(ctx context.Context, n int) (ports []string, err error) {
 
 // startAWS starts an emulator with an instance in each of two zones.
 func (a *Alone) startAWS(ctx context.Context) error {
-	if err := a.Keep("aws-emulator", a.Paths.Bin+"/aws-emulator", nil, "--listen=127.0.0.1:"+a.at.aws, "--state-dir="+a.Paths.AWS(), //nolint:contextcheck // see life
+	if err := a.Keep("aws-emulator", a.Paths.Bin+"/aws-emulator", nil, "--listen=127.0.0.1:"+a.at.aws, "--state-dir="+a.Paths.AWS(),
 		"--profile=reference", "--instances=2"); err != nil {
 		return err
 	}

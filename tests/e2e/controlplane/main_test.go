@@ -160,7 +160,7 @@ func sidecars() ([]corev1.Container, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close() //nolint:errcheck // read
+	defer file.Close()
 	documents := yaml.NewYAMLOrJSONDecoder(file, 4096)
 	for {
 		var d appsv1.Deployment
