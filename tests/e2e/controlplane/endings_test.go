@@ -134,6 +134,7 @@ func TestPublish_lateThoughTheDriverDied(t *testing.T) {
 	u.must(here.Kill("driver"))
 	u.attachment(id, "attached", isAttached)
 	u.becomes(id, "is attached", attached)
+	u.told("pod", "SuccessfulAttachVolume") // before it knows, Kubernetes' own controller does not always detach
 	u.deletePod("pod")
 	u.noAttachment(id)
 	u.becomes(id, "is free", free)
