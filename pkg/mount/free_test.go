@@ -128,6 +128,7 @@ func TestBlock_UnstageNamesWhoHasTheDiskInAnotherNamespace(t *testing.T) {
 					wantKind(t, b.Unstage(ctx, handle, staging), fault.InUse, fmt.Sprintf("process %d (sleep)", pid), staging)
 				}
 				end()
+				b.deviceWait = time.Minute // on a busy machine
 				must(t, b.Unstage(ctx, handle, staging))
 				wantFree(t, d)
 				must(t, b.Stage(ctx, fresh(fsType), staging))
