@@ -19,7 +19,7 @@ func (n *NFS) unanswered(ctx context.Context, t *task, plan volume.NFSPlan, from
 	}
 	if address, mounts := n.deadConnection(ctx, t, plan, from.host); address != "" {
 		return fault.Explain(err, "this node's kernel has mounted the file system from "+address+", which does not answer, and "+
-			"uses that connection for every address of the file system; it goes on when "+address+" answers, or when all these are unmounted: "+points(mounts))
+			"uses that connection for every address of the file system; it goes on when "+address+" answers again, or after a restart of the node; mounted from there: "+points(mounts))
 	}
 	return fault.Explain(err, reachable)
 }
