@@ -72,19 +72,19 @@ func mkdir(root *os.Root, d volume.Directory) (err error) {
 // claimed returns our marker, which it writes if nothing is there.
 func claimed(root *os.Root, d volume.Directory) (marker, error) {
 	ours := marker{Cluster: d.Cluster, Name: d.Name, Path: d.Path, Digest: d.Digest(), OnDelete: d.OnDelete, State: making}
+	taken, err := exists(root, d.Path) // before the marker is read: another node claims the path first and makes the directory second
+	if err != nil {
+		return marker{}, err
+	}
 	m, ok, err := read(root, d.Path)
 	if err != nil {
 		return m, err
 	}
+	if !ok && taken {
+		return m, fault.New(fault.Conflict, "make directory", d.Path, "it exists already and has no marker of ours; it was left alone: "+
+			"choose another basePath or subPathPattern, or use it by a PersistentVolume of your own")
+	}
 	if !ok {
-		taken, err := exists(root, d.Path)
-		if err != nil {
-			return m, err
-		}
-		if taken {
-			return m, fault.New(fault.Conflict, "make directory", d.Path, "it exists already and has no marker of ours; it was left alone: "+
-				"choose another basePath or subPathPattern, or use it by a PersistentVolume of your own")
-		}
 		if _, err := claim(root, ours); err != nil {
 			return m, fmt.Errorf("claim %s: %w", d.Path, err)
 		}
