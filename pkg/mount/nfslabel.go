@@ -2,6 +2,7 @@ package mount
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -119,10 +120,15 @@ func (n *NFS) dropLabel(ctx context.Context, t *task, point string, failure erro
 	return t.run(ctx, "remove label", point, func() error { return takeLabel(point) })
 }
 
-// inUse is an error that names where the volume is still published. What goes through a tunnel and carries no label, such as
-// a part of the volume that the kubelet mounted in a container, counts too: it would hang without the tunnel.
+// inUse is an error that names where the volume is still published. Only mounts of the staged superblock count: another node
+// on this machine, in a network of its own, has another one. What goes through a tunnel and carries no label, such as a part
+// of the volume that the kubelet mounted in a container, counts too: it would hang without the tunnel. Where the staged mount
+// was taken away by hand and its label is left, every target counts.
 func inUse(at spot, handle string) error {
-	users := at.mounts.labelled(publishedLabel(handle))
+	if !at.mounted && at.label == "" {
+		return nil
+	}
+	users := slices.DeleteFunc(at.mounts.labelled(publishedLabel(handle)), func(e entry) bool { return at.mounted && e.number != at.entry.number })
 	if at.mounted && at.entry.value("addr") == loopback {
 		for _, e := range at.mounts {
 			if e.number == at.entry.number && !at.mounts.among(e, []string{at.point}) && at.mounts.labelOf(e) == "" && within(e.root, at.entry.root) {

@@ -33,6 +33,8 @@ const joined = `20 1 8:1 / / rw - ext4 /dev/sda1 rw
 60 20 0:50 /moved/part /p/subpath rw - nfs4 10.0.0.5:/moved/part rw,addr=ADDR
 70 20 0:44 / /left rw - tmpfs diskbridge-staged:fs-0123456789abcdef0 ro
 80 20 0:51 / /by-hand rw - nfs4 10.9.9.9:/ rw,addr=10.9.9.9
+90 20 0:45 / /n2/sub rw - tmpfs diskbridge-other-node rw
+91 90 0:60 /moved /n2/sub rw - nfs4 10.0.0.5:/moved rw,addr=ADDR
 `
 
 func joinedTable(t *testing.T, address string) table {
@@ -65,15 +67,21 @@ func TestTable_labelled(t *testing.T) {
 // TestInUse: a volume is in use where it is published, and a tunnel where anything of the volume goes through it. Another
 // volume of the same directory does not count.
 func TestInUse(t *testing.T) {
-	for _, tc := range []struct{ address, point, handle, users string }{
-		{"10.0.0.5", "/k/sub", sub, "/p/sub"},
-		{"10.0.0.5", "/nothing", sub, "/p/sub"}, // its staged mount was taken away by hand
-		{"10.0.0.5", "/k/other", other, ""},
-		{"10.0.0.5", "/k/root", fsID, ""},
-		{loopback, "/k/sub", sub, "/p/sub, /p/subpath"},
-		{loopback, "/k/root", fsID, "/p/subpath"},
+	left := stagedLabel(sub)
+	for _, tc := range []struct {
+		address, point, handle, users string
+		label                         label
+	}{
+		{"10.0.0.5", "/k/sub", sub, "/p/sub", left},
+		{"10.0.0.5", "/n2/sub", sub, "", left},        // of another node on this machine
+		{"10.0.0.5", "/nothing", sub, "/p/sub", left}, // its staged mount was taken away by hand
+		{"10.0.0.5", "/nothing", sub, "", ""},         // it was unstaged before
+		{"10.0.0.5", "/k/other", other, "", stagedLabel(other)},
+		{"10.0.0.5", "/k/root", fsID, "", stagedLabel(fsID)},
+		{loopback, "/k/sub", sub, "/p/sub, /p/subpath", left},
+		{loopback, "/k/root", fsID, "/p/subpath", stagedLabel(fsID)},
 	} {
-		at := spot{point: tc.point, mounts: joinedTable(t, tc.address)}
+		at := spot{point: tc.point, mounts: joinedTable(t, tc.address), label: tc.label}
 		at.entry, at.mounted = at.mounts.at(tc.point)
 		err := inUse(at, tc.handle)
 		if tc.users == "" {

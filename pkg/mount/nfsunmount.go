@@ -72,12 +72,12 @@ func (n *NFS) unmounting(ctx context.Context, op string, h volume.Handle, fn fun
 // takeAway unmounts the volume's mounts at a path with their label, and returns the path as the mount table shows it. A mount
 // without a label is taken for the volume's if it shows its directory: another version or driver may have made it.
 func (n *NFS) takeAway(ctx context.Context, t *task, h volume.Handle, path string, l label) (point string, tunnelled bool, err error) {
-	for {
+	for first := true; ; first = false {
 		at, err := n.locate(ctx, t, path)
 		if err != nil {
 			return at.point, tunnelled, err
 		}
-		if l == stagedLabel(h.String()) {
+		if first && l == stagedLabel(h.String()) {
 			if err := inUse(at, h.String()); err != nil {
 				return at.point, tunnelled, err
 			}
