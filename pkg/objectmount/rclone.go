@@ -9,10 +9,10 @@ import (
 	"github.com/diskbridge/diskbridge/pkg/volume"
 )
 
-// RClone mounts with rclone, for reading only: none of its cache modes can be written through without a loss (measured with
-// 1.60). With off and minimal, a file that is deleted while a program writes it comes back at its close, and with off an append
-// fails; with writes and full a file is uploaded after its close, whatever --vfs-write-back says, so that its writer does not hear of a
-// failure, and what is not there yet is lost when the program is killed. https://rclone.org/commands/rclone_mount/#vfs-file-caching
+// RClone mounts with rclone, for reading only: none of its cache modes can be written through without a loss. Measured with 1.60:
+// with off and minimal, a file that is deleted while a program writes it comes back at its close, and with off an append fails;
+// with writes, a file is not on the server yet when its close returns, whatever --vfs-write-back says. By rclone's documentation full
+// uploads as writes does. https://rclone.org/commands/rclone_mount/#vfs-file-caching
 type RClone struct {
 	Path string // of the program; where it usually is if empty
 }

@@ -126,6 +126,6 @@ func sharedStats(ctx context.Context, w *world) error {
 	go func() { measured <- measure(begun) }()
 	<-begun
 	err := within(ctx, 5*time.Second, c.unpublish)
-	_ = <-measured // whatever they say, since the volume went away
+	<-measured // whatever they say, since the volume went away
 	return errors.Join(err, gone(c.target()), inside.Mend(ctx, w.a.PID()), lane.Eventually(ctx, "unstage", func() error { return c.unstage(ctx) }))
 }
