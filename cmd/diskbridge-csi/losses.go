@@ -29,6 +29,7 @@ func (p *plugin) watchLosses(ctx context.Context, kind backend.Kind) {
 		defer running.Wait()
 	}
 	p.metrics.LostMounts(kind.Driver, 0, 0)
+	p.metrics.UnboundedMounts(kind.Driver, false) // until the mounter says otherwise
 	mounter.NewClient(p.settings.MounterSocket).WatchLosses(ctx, mounter.Watcher{
 		Lost: func(l mounter.Loss) {
 			p.reportLoss(ctx, kind.Driver, l)
