@@ -48,6 +48,7 @@ type NFS struct {
 	tools    toolbox
 	keep     keeper
 	measures *measures
+	losses   losses
 }
 
 // nfsPackages have mount.nfs4, and efsPackages mount.efs.
@@ -108,6 +109,10 @@ func (n *NFS) stageAt(ctx context.Context, t *task, plan volume.NFSPlan, at spot
 		}
 	}
 	if at.mounted {
+		if at.label == "" && from.tunnel && !from.carries(at.entry) {
+			return fault.New(fault.Conflict, "check mount", at.point, "%s is mounted there through another tunnel than that of %s; unmount it first if it is not needed",
+				at.entry.source, plan.FileSystem)
+		}
 		stale, err := n.stale(ctx, t, plan, at)
 		if err != nil || !stale {
 			return err
@@ -150,10 +155,13 @@ func final(err error) bool {
 // used reports whether a mount goes through the tunnel, or may do so.
 func (s nfsSource) used() bool {
 	mounts, err := readTable()
-	return err != nil || slices.ContainsFunc(mounts, func(e entry) bool {
-		port := e.value("port")
-		return e.value("addr") == loopback && (port == "" || port == strconv.Itoa(int(s.port)))
-	})
+	return err != nil || slices.ContainsFunc(mounts, s.carries)
+}
+
+// carries reports whether a mount goes through the tunnel, or may do so.
+func (s nfsSource) carries(e entry) bool {
+	port := e.value("port")
+	return e.value("addr") == loopback && (port == "" || port == strconv.Itoa(int(s.port)))
 }
 
 // mountFrom mounts the plan's directory, after what is to be made was made.
@@ -216,10 +224,24 @@ func (e entry) shows(directory string) bool {
 	return ok && e.isNFS() && strings.Trim(dir, "/") == strings.Trim(directory, "/")
 }
 
+// from reports whether a mount's server has an address; a name is one if the mount was asked for with it.
+func (e entry) from(address string) bool {
+	host, _, _ := strings.Cut(e.source, ":/")
+	return sameAddress(e.value("addr"), address) || strings.EqualFold(host, address)
+}
+
+// addressOf returns the address that the kernel shows for a plan's mount.
+func addressOf(plan volume.NFSPlan) string {
+	if plan.TLS {
+		return loopback
+	}
+	return plan.Address
+}
+
 // staged proves that the mount that is there is the plan's.
 func (n *NFS) staged(plan volume.NFSPlan, at spot) error {
 	e := at.entry
-	if !at.holds(stagedLabel(plan.Handle)) {
+	if !at.shows(stagedLabel(plan.Handle), addressOf(plan)) {
 		return fault.New(fault.Conflict, "check mount", at.point, "%s (%s) is mounted there, and this driver did not mount it for %s; unmount it first if it is not needed",
 			e.source, e.fsType, plan.Handle)
 	}

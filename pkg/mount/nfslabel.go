@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/diskbridge/diskbridge/pkg/fault"
+	"github.com/diskbridge/diskbridge/pkg/volume"
 )
 
 // label names the volume of an NFS mount, and what the mount is for. It is the source of an empty, read-only tmpfs that lies
@@ -69,24 +70,42 @@ type spot struct {
 	mounts  table
 }
 
-// holds reports whether an NFS mount on that label is seen there.
-func (p spot) holds(l label) bool { return p.mounted && p.entry.isNFS() && p.label == l }
+// shows reports whether a mount of the label's volume is seen there: one that lies on the label or, as releases without labels
+// mounted it, on no label; that one must show the volume's directory and come from the address, which is "" if not known.
+func (p spot) shows(l label, address string) bool {
+	if !p.mounted || !p.entry.isNFS() || p.label != "" {
+		return p.mounted && p.entry.isNFS() && p.label == l
+	}
+	h, err := volume.ParseHandle(l.handle())
+	return err == nil && p.entry.shows(h.Path) && (address == "" || p.entry.from(address))
+}
+
+// unlabelled returns the other mounts of the directory that is seen there which lie on no label, such as those of releases
+// without labels.
+func (p spot) unlabelled() []entry {
+	others := slices.DeleteFunc(slices.Clone(p.mounts), func(e entry) bool {
+		return e.number != p.entry.number || e.root != p.entry.root || p.mounts.labelOf(e) != ""
+	})
+	return p.mounts.apart(others, p.point)
+}
 
 // spotAt says what is mounted at a point.
-func spotAt(point string) (p spot, err error) {
-	p.point = point
-	if p.mounts, err = readTable(); err != nil {
-		return p, err
-	}
-	e, ok := p.mounts.at(point)
+func spotAt(point string) (spot, error) {
+	mounts, err := readTable()
+	return mounts.spot(point), err
+}
+
+func (t table) spot(point string) spot {
+	p := spot{point: point, mounts: t}
+	e, ok := t.at(point)
 	switch l := e.label(); {
 	case !ok:
 	case l != "":
 		p.label = l
 	default:
-		p.mounted, p.entry, p.label = true, e, p.mounts.labelOf(e)
+		p.mounted, p.entry, p.label = true, e, t.labelOf(e)
 	}
-	return p, nil
+	return p
 }
 
 // putLabel makes the next mount at the point lie on a label. One of another volume without a mount on it was left by a

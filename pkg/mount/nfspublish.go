@@ -20,7 +20,7 @@ func (n *NFS) Publish(ctx context.Context, plan volume.NFSPlan, stagingPath, tar
 		if err != nil {
 			return err
 		}
-		if !staging.holds(stagedLabel(plan.Handle)) {
+		if !staging.shows(stagedLabel(plan.Handle), addressOf(plan)) {
 			return fault.New(fault.InUse, "check mount", staging.point, "%s is not mounted there; stage the volume first", plan.Handle)
 		}
 		if err := n.stageAt(ctx, t, plan, staging); err != nil {
@@ -37,7 +37,7 @@ func (n *NFS) Publish(ctx context.Context, plan volume.NFSPlan, stagingPath, tar
 			}
 		}
 		if plan.OneTarget {
-			if err := onlyPublishedAt(plan, target); err != nil {
+			if err := onlyPublishedAt(plan, staging, target); err != nil {
 				return err
 			}
 		}
@@ -66,7 +66,7 @@ func (n *NFS) bindTarget(ctx context.Context, t *task, plan volume.NFSPlan, stag
 // published reports whether the target shows the volume already, in the right way. A stale mount of it is taken away.
 func (n *NFS) published(ctx context.Context, t *task, plan volume.NFSPlan, at spot, readOnly bool) (bool, error) {
 	switch e := at.entry; {
-	case !at.holds(publishedLabel(plan.Handle)):
+	case !at.shows(publishedLabel(plan.Handle), addressOf(plan)):
 		return false, fault.New(fault.Conflict, "check mount", at.point, "%s (%s) is mounted there, and this driver did not mount it for %s; unmount it first if it is not needed",
 			e.source, e.fsType, plan.Handle)
 	case e.readOnly() != readOnly:
@@ -80,9 +80,9 @@ func (n *NFS) published(ctx context.Context, t *task, plan volume.NFSPlan, at sp
 }
 
 // onlyPublishedAt proves that the volume is published at no other path: CSI specification, NodePublishVolume, access mode
-// SINGLE_NODE_SINGLE_WRITER.
-func onlyPublishedAt(plan volume.NFSPlan, target spot) error {
-	others := target.mounts.apart(target.mounts.labelled(publishedLabel(plan.Handle)), target.point)
+// SINGLE_NODE_SINGLE_WRITER. Mounts without a label count, since those of an earlier release have none.
+func onlyPublishedAt(plan volume.NFSPlan, staging, target spot) error {
+	others := target.mounts.apart(append(target.mounts.labelled(publishedLabel(plan.Handle)), staging.unlabelled()...), target.point)
 	if len(others) == 0 {
 		return nil
 	}

@@ -74,7 +74,7 @@ func (n *NFS) silent(ctx context.Context, t *task, point string) bool {
 	return fault.Is(err, fault.Unavailable) || fault.Is(err, fault.UnknownOutcome)
 }
 
-// sameAddress compares addresses, in whatever form they are written. Only texts for people depend on it.
+// sameAddress compares addresses, in whatever form they are written.
 func sameAddress(a, b string) bool {
 	x, errX := netip.ParseAddr(a)
 	y, errY := netip.ParseAddr(b)

@@ -31,7 +31,7 @@ func (n *NFS) measure(ctx context.Context, h volume.Handle, path string) (Stats,
 	}
 	defer t.end()
 	at, err := n.locate(wait, t, path)
-	if err != nil || !at.holds(stagedLabel(h.String())) && !at.holds(publishedLabel(h.String())) {
+	if err != nil || !at.shows(stagedLabel(h.String()), "") && !at.shows(publishedLabel(h.String()), "") {
 		return Stats{}, fault.New(fault.NotFound, "check mount", path, "volume %s is not mounted there", h)
 	}
 	a, err := n.children.run(wait, ctx, t, order{Do: "measure", Path: at.point})

@@ -27,8 +27,12 @@ func (n *NFS) Unstage(ctx context.Context, handle, stagingPath string) error {
 		if errors.Is(err, unix.ENOENT) {
 			return nil
 		}
-		if err != nil || n.Tunnels == nil {
+		if err != nil {
 			return err
+		}
+		_ = n.losses.take(h.String()) // nothing is left that it could be about
+		if n.Tunnels == nil {
+			return nil
 		}
 		// Also without a mount: an earlier call may have come as far as this.
 		if err := n.Tunnels.Close(ctx, h.Root, point); err != nil && tunnelled {
@@ -69,8 +73,7 @@ func (n *NFS) unmounting(ctx context.Context, op string, h volume.Handle, fn fun
 	})
 }
 
-// takeAway unmounts the volume's mounts at a path with their label, and returns the path as the mount table shows it. A mount
-// without a label is taken for the volume's if it shows its directory: another version or driver may have made it.
+// takeAway unmounts the volume's mounts at a path with their label, and returns the path as the mount table shows it.
 func (n *NFS) takeAway(ctx context.Context, t *task, h volume.Handle, path string, l label) (point string, tunnelled bool, err error) {
 	for first := true; ; first = false {
 		at, err := n.locate(ctx, t, path)
@@ -85,11 +88,11 @@ func (n *NFS) takeAway(ctx context.Context, t *task, h volume.Handle, path strin
 		if !at.mounted {
 			return at.point, tunnelled, t.run(ctx, "remove label", at.point, func() error { return takeLabel(at.point) })
 		}
-		if !at.holds(l) && (at.label != "" || !at.entry.shows(h.Path)) {
+		if !at.shows(l, "") {
 			return at.point, false, fault.New(fault.Conflict, "unmount", at.point, "%s (%s) is mounted there, which is not %s; it was left alone", at.entry.source, at.entry.fsType, h)
 		}
 		tunnelled = tunnelled || at.entry.value("addr") == loopback
-		if err := n.unmount(ctx, t, h, at); err != nil {
+		if err := n.unmount(ctx, t, h, at, l); err != nil {
 			return at.point, tunnelled, err
 		}
 	}
@@ -97,8 +100,8 @@ func (n *NFS) takeAway(ctx context.Context, t *task, h volume.Handle, path strin
 
 // unmount takes one mount away. As long as the volume is staged, what was written is kept there, and nothing is asked of the
 // server. Otherwise all that was written is sent to it first.
-func (n *NFS) unmount(ctx context.Context, t *task, h volume.Handle, at spot) error {
-	if at.staged(h) {
+func (n *NFS) unmount(ctx context.Context, t *task, h volume.Handle, at spot, l label) error {
+	if at.kept(l) {
 		return n.unmountTarget(ctx, t, at.point)
 	}
 	if slices.Contains(at.entry.super, "ro") { // nothing can have been written
@@ -117,10 +120,13 @@ func (n *NFS) unmount(ctx context.Context, t *task, h volume.Handle, at spot) er
 	return n.detach(ctx, t, at.point)
 }
 
-// staged reports whether the mount's volume is also mounted where it was staged, from the same superblock.
-func (p spot) staged(h volume.Handle) bool {
-	staged := p.mounts.apart(p.mounts.labelled(stagedLabel(h.String())), p.point)
-	return slices.ContainsFunc(staged, func(e entry) bool { return e.number == p.entry.number })
+// kept reports whether what was written through the mount there, which the label is for, is kept where the volume was staged:
+// by a mount of the same superblock. An earlier release's has no label; a target may count any other mount without one, since
+// what was written is kept as long as one is left, and sent before the last goes.
+func (p spot) kept(l label) bool {
+	staged := p.mounts.apart(p.mounts.labelled(stagedLabel(l.handle())), p.point)
+	return slices.ContainsFunc(staged, func(e entry) bool { return e.number == p.entry.number }) ||
+		l == publishedLabel(l.handle()) && len(p.unlabelled()) > 0
 }
 
 // unmountTarget unmounts a target, lazily where a process that waits for a dead server keeps it busy, as it would for ever.
