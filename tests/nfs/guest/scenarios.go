@@ -53,6 +53,7 @@ func onFaults() []scenario {
 		{"unstage answers when all that was written is on the server", writtenBeforeUnstage},
 		{"the server is gone: the pod goes, what it wrote is kept until the server is back", keptUntilBack},
 		{"unstage reports what the server refused", refusedWrites},
+		{"what an earlier release mounted stays in use", mountedByEarlierRelease},
 		{"a directory that is renamed or removed on its node is unmounted all the same", renamedDirectory},
 		{"unstage of a volume that is published", unstageInUse},
 		{"two mount targets of one file system", twoMountTargets},
