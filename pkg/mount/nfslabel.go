@@ -73,8 +73,11 @@ type spot struct {
 // shows reports whether a mount of the label's volume is seen there: one that lies on the label or, as releases without labels
 // mounted it, on no label; that one must show the volume's directory and come from the address, which is "" if not known.
 func (p spot) shows(l label, address string) bool {
-	if !p.mounted || !p.entry.isNFS() || p.label != "" {
-		return p.mounted && p.entry.isNFS() && p.label == l
+	if !p.mounted || !p.entry.isNFS() {
+		return false
+	}
+	if p.label != "" {
+		return p.label == l
 	}
 	h, err := volume.ParseHandle(l.handle())
 	return err == nil && p.entry.shows(h.Path) && (address == "" || p.entry.from(address))
