@@ -209,37 +209,58 @@ func (b *Block) retire(ctx context.Context, t *task, d device, e entry, is condi
 	if len(elsewhere) > 0 {
 		return inUse(strings.Join(elsewhere, "; "))
 	}
+	var taken []entry
 	for _, point := range slices.Backward(own) {
-		if err := b.unmountAll(ctx, t, e, point); err != nil {
-			return err
+		if taken, err = b.unmountAll(ctx, t, e, point, taken); err != nil {
+			break
 		}
 	}
-	err = b.exclusive(ctx, t, d)
-	if fault.Is(err, fault.InUse) {
+	if err == nil {
+		if err = b.exclusive(ctx, t, d); fault.Is(err, fault.InUse) {
+			err = inUse(err.Error())
+		}
+	}
+	if err != nil && len(taken) > 0 { // a container that starts again would get the bare directory, and write to the node's own disk
 		n, _ := e.device()
-		err = errors.Join(inUse(err.Error()), t.run(ctx, "mount", e.point, func() error { return restore(d, n, e) }))
+		err = errors.Join(err, t.run(ctx, "mount", e.point, func() error { return restore(d, n, taken) }))
 	}
 	return err
 }
 
-// unmountAll takes away what is seen at a point as long as it is of that file system.
-func (b *Block) unmountAll(ctx context.Context, t *task, of entry, point string) error {
+// unmountAll takes away what is seen at a point as long as it is of that file system, and adds it to what was taken.
+func (b *Block) unmountAll(ctx context.Context, t *task, of entry, point string, taken []entry) ([]entry, error) {
 	for {
 		mounts, err := readTable()
 		if err != nil {
-			return err
+			return taken, err
 		}
-		if e, ok := mounts.at(point); !ok || e.number != of.number {
-			return nil
+		e, ok := mounts.at(point)
+		if !ok || e.number != of.number {
+			return taken, nil
 		}
 		if err := b.unmount(ctx, t, point, 0); err != nil {
-			return err
+			return taken, err
 		}
+		taken = append(taken, e)
 	}
 }
 
-// restore mounts a file system again that is still alive in the kernel, as it was.
-func restore(d device, n devno, e entry) error {
+// restore mounts a file system again that is still alive in the kernel, everywhere and as it was: what was taken last comes first.
+func restore(d device, n devno, taken []entry) error {
+	var errs []error
+	for _, l := range d.living() {
+		if l.number != n {
+			continue
+		}
+		for _, e := range slices.Backward(taken) {
+			errs = append(errs, l.mountAgain(e))
+		}
+		break
+	}
+	return errors.Join(errs...)
+}
+
+func (l living) mountAgain(e entry) error {
 	attrs := 0
 	for _, o := range e.options {
 		a, _ := attribute(o)
@@ -248,15 +269,9 @@ func restore(d device, n devno, e entry) error {
 			attrs |= unix.MOUNT_ATTR_RDONLY
 		}
 	}
-	for _, l := range d.living() {
-		if l.number != n {
-			continue
-		}
-		tree, err := livingMount(l.device, l.fsType, attrs)
-		if err != nil {
-			return err
-		}
-		return errors.Join(place(tree, e.point), unix.Close(tree))
+	tree, err := livingMount(l.device, l.fsType, attrs)
+	if err != nil {
+		return err
 	}
-	return nil
+	return errors.Join(place(tree, e.point), unix.Close(tree))
 }

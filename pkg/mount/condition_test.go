@@ -316,6 +316,47 @@ func TestBlock_AFailedFileSystemAtItsOwnTarget(t *testing.T) {
 	}
 }
 
+// A container that starts again meanwhile writes to what is seen at its target: it must never be the node's own disk.
+func TestBlock_AFileSystemThatStaysInUseIsSeenAgainAtEveryPoint(t *testing.T) {
+	for _, name := range []string{"ext4 shut down", "xfs shut down"} {
+		for by, hold := range map[string]func(t *testing.T, staging string) int{
+			"a mount that nobody can see": func(t *testing.T, staging string) int {
+				tree, err := unix.OpenTree(unix.AT_FDCWD, staging, unix.OPEN_TREE_CLONE)
+				must(t, err)
+				return tree
+			},
+			"a process at the staging path": func(t *testing.T, staging string) int {
+				dir, err := unix.Open(staging, unix.O_PATH, 0)
+				must(t, err)
+				return dir
+			},
+		} {
+			t.Run(name+", held by "+by, func(t *testing.T) {
+				b, n, plan := broken(t, name, "target")
+				ctx, staging, target := t.Context(), n.Path("staging"), n.Path("target")
+				must(t, unix.MountSetattr(unix.AT_FDCWD, target, 0, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID}))
+				held := hold(t, staging)
+				for range 2 {
+					wantKind(t, b.Publish(ctx, plan, staging, target, true), fault.InUse)
+					mounts, err := readTable()
+					must(t, err)
+					at, seen := mounts.at(target)
+					if !seen || mountsAt(t, staging) != 1 || mountsAt(t, target) != 1 {
+						t.Fatalf("%d mounts at the staging path, %d at the target", mountsAt(t, staging), mountsAt(t, target))
+					}
+					if !slices.Contains(at.options, "ro") || !slices.Contains(at.options, "nosuid") {
+						t.Errorf("the target is mounted back with %q", at.options)
+					}
+				}
+				must(t, unix.Close(held))
+				must(t, b.Publish(ctx, plan, staging, target, true))
+				wantFile(t, target+"/file", "hello")
+				wantWritable(t, staging)
+			})
+		}
+	}
+}
+
 func TestBlock_AFailedFileSystemIsReported(t *testing.T) {
 	for name := range breaks() {
 		t.Run(name, func(t *testing.T) {
