@@ -25,7 +25,7 @@ const (
 // moment, since a mkfs that a killed node plugin began may still be at work. It opens without writing: udev reads the
 // partition table again, and takes partitions away meanwhile, whenever somebody closes a disk that he could have written.
 //
-// A file system that is frozen and mounted nowhere is thawed: nothing else would end it. Kinds: InUse (with the disk's users), Pending (a
+// A file system that is frozen and mounted nowhere on the host is thawed, where that is known: nothing else would end it. Kinds: InUse (with the disk's users), Pending (a
 // tool that an earlier node plugin began).
 func (b *Block) exclusive(ctx context.Context, t *task, d device) error {
 	tries := 0
@@ -105,11 +105,21 @@ func (d device) living() []living {
 	return out
 }
 
+// initialPIDs is the inode of the pid namespace that a host starts with: PROC_PID_INIT_INO, include/linux/proc_ns.h.
+const initialPIDs = 0xeffffffc
+
+// hostVisible reports whether this process sees those of the whole host.
+func hostVisible() bool {
+	var st unix.Stat_t
+	return unix.Stat("/proc/self/ns/pid", &st) == nil && st.Ino == initialPIDs
+}
+
 // thawUnmounted ends the freeze (fsfreeze, FIFREEZE) of a file system whose last mount is gone: the frozen state keeps it,
-// and no path leads to it any more. What is mounted in a namespace that is visible here stays as it is.
+// and no path leads to it any more. What is mounted in another namespace stays as it is, and so does everything where that is
+// not known: the freeze may be that of a backup at work.
 func thawUnmounted(d device) error {
 	alive := d.living()
-	if len(alive) == 0 || len(d.mountedAt()) > 0 || len(d.mountedElsewhere()) > 0 {
+	if len(alive) == 0 || !hostVisible() || len(d.mountedAt()) > 0 || len(d.mountedElsewhere()) > 0 {
 		return nil
 	}
 	for _, l := range alive {
@@ -185,7 +195,11 @@ func (d device) users() string {
 		return strings.Join(out, "; ")
 	}
 	for _, l := range d.living() {
-		return fmt.Sprintf("the kernel still has its %s file system, which no process that is visible from here has mounted; find the container on the host with `grep -l %s /proc/*/mountinfo`, and end it", l.fsType, d.node)
+		who := fmt.Sprintf("the kernel still has its %s file system, which no process that is visible from here has mounted; find the container on the host with `grep -l %s /proc/*/mountinfo`, and end it", l.fsType, d.node)
+		if !hostVisible() {
+			who += fmt.Sprintf("; if there is none, a backup left it frozen: mount %s on the host, end the freeze there with `fsfreeze -u`, and unmount it", l.node)
+		}
+		return who
 	}
 	for _, p := range processesWith(d.openIn) {
 		out = append(out, "process "+p+" has it open")

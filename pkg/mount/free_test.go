@@ -35,6 +35,7 @@ func wantFree(t *testing.T, d *mounttest.Disk) {
 }
 
 func TestBlock_UnstageOfAFrozenFileSystem(t *testing.T) {
+	needHost(t)
 	eachFS(t, func(t *testing.T, fsType string) {
 		for _, readOnly := range []bool{false, true} {
 			t.Run(fmt.Sprintf("read-only %t", readOnly), func(t *testing.T) {
@@ -68,6 +69,7 @@ func TestBlock_UnstageOfAFrozenFileSystem(t *testing.T) {
 
 // The node plugin was killed after the unmount, or somebody else has unmounted.
 func TestBlock_AFrozenFileSystemWithoutAMountIsThawed(t *testing.T) {
+	needHost(t)
 	eachFS(t, func(t *testing.T, fsType string) {
 		for name, next := range map[string]func(*Block, context.Context, string) error{
 			"by unstage": func(b *Block, ctx context.Context, staging string) error { return b.Unstage(ctx, handle, staging) },

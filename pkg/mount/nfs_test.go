@@ -28,6 +28,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == pluginMode {
 		os.Exit(plugin(os.Args[2]))
 	}
+	if len(os.Args) == 5 && os.Args[1] == containerMode {
+		os.Exit(unstageInContainer(os.Args[2], os.Args[3], os.Args[4]))
+	}
 	os.Exit(m.Run())
 }
 
