@@ -137,7 +137,7 @@ func resolve(ctx context.Context, t *task, path string) (string, error) {
 // staged reports whether the plan's mount is at the first of its own points already, and of what: the disk or its partition.
 // A mount of the volume that is of no use any more is taken away; any other mount is a conflict and stays.
 func (b *Block) staged(ctx context.Context, t *task, d device, plan volume.BlockPlan, own ...string) (device, bool, error) {
-	e, is, err := b.clear(ctx, t, d, !plan.ReadOnly, own...)
+	e, is, err := b.clear(ctx, t, d, plan, own...)
 	switch {
 	case err != nil:
 		return d, false, err

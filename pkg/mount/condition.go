@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/diskbridge/diskbridge/pkg/fault"
+	"github.com/diskbridge/diskbridge/pkg/volume"
 )
 
 // condition is what a mount at one of a volume's own paths is to that volume.
@@ -23,6 +24,7 @@ const (
 	gone                      // of an earlier attachment, whose disk is not there any more
 	dead                      // of the volume's disk, but the file system was shut down
 	readOnly                  // of the volume's disk, but the kernel made it read-only after an error
+	outdated                  // of the volume's disk, but without what its journal has
 	sound
 )
 
@@ -55,6 +57,8 @@ func (b *Block) examine(ctx context.Context, t *task, d device, point string) (e
 	}
 	err = t.run(ctx, "look at", point, func() error { return alive(e) })
 	switch {
+	case (err == nil || errors.Is(err, unix.EROFS)) && unreplayedMount(e):
+		return e, outdated, nil
 	case errors.Is(err, unix.EROFS), err == nil && (mounts.failed(e) || ext4Ended(n)):
 		return e, readOnly, nil
 	case corrupted(err) && ext4Errors(n) && !slices.Contains(e.super, shutDown):
@@ -65,6 +69,19 @@ func (b *Block) examine(ctx context.Context, t *task, d device, point string) (e
 		return e, foreign, err
 	}
 	return e, sound, nil
+}
+
+// unreplayedMount reports whether the file system was mounted without its journal, as earlier versions of the driver did for
+// readers. How the kernels show it: noload is norecovery in newer ones.
+func unreplayedMount(e entry) bool {
+	return slices.ContainsFunc(e.super, func(o string) bool {
+		return o == "noload" || o == "norecovery" || o == "nologreplay" || o == "rescue=nologreplay"
+	})
+}
+
+// skipsJournal reports whether the plan's options say that the journal is not to be replayed.
+func skipsJournal(plan volume.BlockPlan) bool {
+	return plan.Options.Has("noload") || plan.Options.Has("norecovery")
 }
 
 // failed reports whether the kernel made the mount's file system read-only after an error: newer kernels say so, older
@@ -163,9 +180,9 @@ func (b *Block) describe(e entry) string {
 	return "block device " + n.String()
 }
 
-// clear takes away what is mounted at the first of the volume's own points from earlier attachments, and what is dead or, for
-// a writer, made read-only by the kernel. It returns what is left.
-func (b *Block) clear(ctx context.Context, t *task, d device, writer bool, own ...string) (entry, condition, error) {
+// clear takes away what is mounted at the first of the volume's own points from earlier attachments, and what is dead, lacks
+// what its journal has although the plan does not say so, or, for a writer, was made read-only by the kernel. It returns what is left.
+func (b *Block) clear(ctx context.Context, t *task, d device, plan volume.BlockPlan, own ...string) (entry, condition, error) {
 	for {
 		e, is, err := b.examine(ctx, t, d, own[0])
 		if err != nil {
@@ -174,7 +191,7 @@ func (b *Block) clear(ctx context.Context, t *task, d device, writer bool, own .
 		switch {
 		case is == gone: // in use or not: what still uses it reaches no disk
 			err = b.unmount(ctx, t, own[0], unix.MNT_DETACH)
-		case is == dead, is == readOnly && writer:
+		case is == dead, is == outdated && !skipsJournal(plan), is == readOnly && !plan.ReadOnly:
 			err = b.retire(ctx, t, d, e, is, own)
 		default:
 			return e, is, nil
@@ -185,12 +202,13 @@ func (b *Block) clear(ctx context.Context, t *task, d device, writer bool, own .
 	}
 }
 
-// retire unmounts a file system that is dead or was made read-only, so that it can be checked and mounted again. That needs its
-// end: as long as anybody uses it, the kernel gives it to the next mount as it is. So it stays where it is then.
+// retire unmounts a file system that is dead, outdated or was made read-only, so that it can be checked and mounted again.
+// That needs its end: as long as anybody uses it, the kernel gives it to the next mount as it is. So it stays where it is then.
 func (b *Block) retire(ctx context.Context, t *task, d device, e entry, is condition, own []string) error {
 	why := map[condition]string{
 		dead:     "the file system was shut down",
 		readOnly: "the kernel made the file system read-only after an error (its log says which)",
+		outdated: "the file system was mounted without its journal and lacks what was written last",
 	}[is]
 	inUse := func(by string) error {
 		return fault.New(fault.InUse, "check mount", e.point, "%s; it can be checked and mounted again when nothing uses it any more, but %s", why, by)

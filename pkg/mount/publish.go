@@ -74,8 +74,8 @@ func (b *Block) present(ctx context.Context, t *task, plan volume.BlockPlan) (d 
 }
 
 // source returns the staging path as the mount table shows it, if the plan's disk is mounted there and answers. What is left
-// of an earlier attachment, was shut down or, for a writer, made read-only by the kernel is staged again first: kubelet
-// repeats only this call for a pod that it has.
+// of an earlier attachment, was shut down, mounted without its journal or, for a writer, made read-only by the kernel is staged
+// again first: kubelet repeats only this call for a pod that it has.
 func (b *Block) source(ctx context.Context, t *task, d device, plan volume.BlockPlan, stagingPath, target string, readOnlyTarget bool) (string, error) {
 	point, err := resolve(ctx, t, stagingPath)
 	if err != nil {
@@ -86,12 +86,14 @@ func (b *Block) source(ctx context.Context, t *task, d device, plan volume.Block
 	switch {
 	case err != nil:
 		return "", err
-	case is == sound, is == readOnly && readOnlyTarget:
+	case is == sound, is == readOnly && readOnlyTarget, is == outdated && skipsJournal(plan):
 		return point, nil
 	case is == dead: // and so is the target, if it shows the volume
 		own = append(own, target)
 	case is == gone && plan.FSType == volume.Btrfs: // kernels before 6.7 mount it again only after all that is left of it is gone
-		if _, _, err := b.clear(ctx, t, d, false, target); err != nil {
+		reader := plan
+		reader.ReadOnly = true // what is read-only at the target is not looked at yet
+		if _, _, err := b.clear(ctx, t, d, reader, target); err != nil {
 			return "", err
 		}
 	case is == absent:

@@ -99,7 +99,11 @@ func TestBlock_StageForSeveralNodesNeedsACleanFileSystem(t *testing.T) {
 
 		before = d.Sum()
 		must(t, b.Stage(ctx, reader, staging))
+		first := mountAt(t, staging)
 		must(t, newBlock(n).Stage(ctx, reader, staging))
+		if now := mountAt(t, staging); now.id != first.id {
+			t.Errorf("it was mounted again, which showed %q", first.super)
+		}
 		wantFile(t, staging+"/file", "hello")
 		wantFile(t, staging+"/synced", "in the log")
 		wantReadOnly(t, staging)

@@ -82,6 +82,18 @@ func mountsAt(t *testing.T, point string) int {
 	return n
 }
 
+// mountAt is what is seen at the point.
+func mountAt(t *testing.T, point string) entry {
+	t.Helper()
+	mounts, err := readTable()
+	must(t, err)
+	e, ok := mounts.at(point)
+	if !ok {
+		t.Fatalf("nothing is mounted at %s", point)
+	}
+	return e
+}
+
 func eachFS(t *testing.T, test func(*testing.T, string)) {
 	t.Helper()
 	for _, fsType := range volume.FSTypes() {
