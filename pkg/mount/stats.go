@@ -21,7 +21,7 @@ type Stats struct {
 }
 
 // Stats measures the volume at path, a staging or a target path. Kinds: NotFound (nothing is mounted there, or another
-// disk), Unavailable (the mount no longer answers), UnknownOutcome (deadline).
+// disk), Unavailable (the mount no longer answers, or its disk is gone), UnknownOutcome (deadline).
 func (b *Block) Stats(ctx context.Context, handle, path string) (Stats, error) {
 	var s Stats
 	err := b.work(ctx, "measure", handle, func(t *task) error {
@@ -32,6 +32,13 @@ func (b *Block) Stats(ctx context.Context, handle, path string) (Stats, error) {
 		mounts, err := readTable()
 		if err != nil {
 			return err
+		}
+		isGone, err := b.sysfs.gone(e)
+		if err != nil {
+			return err
+		}
+		if isGone { // what the kernel has in memory would still answer
+			return fault.New(fault.Unavailable, "check mount", point, "the disk of this mount is gone, and nothing that is written to it is kept; delete the pods that have it: it is mounted again for the next one")
 		}
 		n, _, err := b.owned(e, handle)
 		if err != nil {
