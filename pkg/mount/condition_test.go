@@ -151,35 +151,6 @@ func TestBlock_ARawTargetOfAnEarlierAttachmentIsReplaced(t *testing.T) {
 	wantKind(t, b.Unpublish(ctx, handle, target), fault.Conflict, other.Node, serial2)
 }
 
-// What the kernel has in memory still answers, but nothing that is written reaches a disk.
-func TestBlock_StatsOfADiskThatIsGone(t *testing.T) {
-	want := func(t *testing.T, b *Block, point string) {
-		t.Helper()
-		_, err := b.Stats(t.Context(), handle, point)
-		wantKind(t, err, fault.Unavailable, point, "the disk of this mount is gone")
-	}
-	eachFS(t, func(t *testing.T, fsType string) {
-		n := mounttest.NewNode(t)
-		d := n.Attach(serial, size)
-		b, ctx, staging, target := newBlock(n), t.Context(), n.Mkdir("staging"), n.Path("target")
-		must(t, b.Stage(ctx, fresh(fsType), staging))
-		must(t, b.Publish(ctx, fresh(fsType), staging, target, false))
-		write(t, staging+"/file", "hello")
-		reattach(t, n, d)
-		for _, point := range []string{staging, target} {
-			want(t, b, point)
-		}
-	})
-	t.Run("raw", func(t *testing.T) {
-		n := mounttest.NewNode(t)
-		d := n.Attach(serial, size)
-		b, target := newBlock(n), n.Path("target")
-		must(t, b.Publish(t.Context(), raw(), "", target, false))
-		d.Detach()
-		want(t, b, target)
-	})
-}
-
 // A disk that no volume of ours has stays, whether sysfs knows it or not.
 func TestBlock_ForeignDisksAreNeverTakenForGone(t *testing.T) {
 	n := mounttest.NewNode(t)
