@@ -79,9 +79,17 @@ func (c *cloud) delete(ctx context.Context, use claim) error {
 
 // janitor works one round.
 func (c *cloud) janitor(ctx context.Context, args ...string) error {
+	return c.janitorTo(ctx, nil, args...)
+}
+
+// janitorTo is janitor with its log in a file, if one is given.
+func (c *cloud) janitorTo(ctx context.Context, log *os.File, args ...string) error {
 	p := program(append([]string{"diskbridge-csi", "janitor", "--once", "--cluster-id=guest", "--node-id=" + c.emulator.Instances[0].ID,
 		"--region=" + sandbox.Region, "--mount-point=" + c.dir + "/janitor", "--absence-interval=50ms"}, args...)...)
 	p.Env = append(p.Env, c.emulator.CloudEnv()...)
+	if log != nil {
+		p.Stderr = log
+	}
 	if err := p.Start(); err != nil {
 		return err
 	}

@@ -68,6 +68,7 @@ func onFaults() []scenario {
 func onAWS() []scenario {
 	return []scenario{
 		{"the janitor removes and archives the directories of deleted volumes", janitorRemoves},
+		{"the janitor follows no link, and names the node that has a file open", janitorLeaves},
 		{"the demo, on a kernel that has NFS", demo},
 		{"csi-sanity with emulator, driver and kernel servers", sanity},
 	}
