@@ -18,7 +18,7 @@ import (
 // limit bounds the whole run, and memory is the machine's, in MiB.
 const (
 	limit  = 6 * time.Minute
-	memory = 1024
+	memory = 1536
 )
 
 func main() {
@@ -38,7 +38,10 @@ func run(ctx context.Context, out io.Writer, server, only string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if err := lane.Build(ctx, dir, "./tests/cgroups/guest", "./cmd/diskbridge-csi"); err != nil {
+	if err := lane.Build(ctx, dir, "./tests/cgroups/guest", "./cmd/diskbridge-csi", "./cmd/aws-emulator"); err != nil {
+		return err
+	}
+	if err := lane.Go(ctx, "test", "-c", "-tags", "grpcnotrace", "-ldflags", "-s -w", "-o", dir+"/", "./tests/objects"); err != nil {
 		return err
 	}
 	image := filepath.Join(dir, "initramfs")
@@ -66,11 +69,17 @@ func pack(ctx context.Context, path, dir, server string, uml machine.UML) error 
 	buffered := bufio.NewWriterSize(f, 1<<20)
 	a := machine.NewArchive(buffered)
 	a.Copy(filepath.Join(dir, "guest"), "/init")
-	a.Copy(filepath.Join(dir, "diskbridge-csi"), "/bin/diskbridge-csi")
+	for _, program := range []string{"diskbridge-csi", "aws-emulator", "objects.test"} {
+		a.Copy(filepath.Join(dir, program), "/bin/"+program)
+	}
 	a.Copy(server, "/bin/versitygw")
-	a.Program("s3fs")
+	for _, program := range []string{"s3fs", "mkfs.ext4", "mount", "umount"} {
+		a.Program(program)
+	}
+	a.Copy("/usr/bin/s3fs", "/usr/bin/s3fs") // where the mounter looks for it by itself
+	a.Copy("/etc/mke2fs.conf", "/etc/mke2fs.conf")
 	a.Device("/dev/console", 5, 1)
-	modules, err := uml.Modules.Load(ctx, "fuse")
+	modules, err := uml.Modules.Load(ctx, "fuse", "loop")
 	a.Modules(modules)
 	return errors.Join(err, a.End(), buffered.Flush(), f.Close())
 }

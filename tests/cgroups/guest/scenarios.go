@@ -50,6 +50,7 @@ func list() []scenario {
 			return lane.InOrder(ctx, func(context.Context) error { return err }, func(ctx context.Context) error { return w.serve(ctx, group) },
 				func(ctx context.Context) error { return shared("is not delegated")(ctx, w) })
 		}},
+		{"TestOutOfMemory of tests/objects", outOfMemory},
 		{"the root of all groups", func(ctx context.Context, w *world) error {
 			if err := w.serve(ctx, cgroups); err != nil {
 				return err
@@ -57,6 +58,28 @@ func list() []scenario {
 			return shared("root of all control groups")(ctx, w)
 		}},
 	}
+}
+
+// outOfMemory runs the test that machines of version 1 run, too. Its S3 server needs a file system with attributes of users.
+func outOfMemory(ctx context.Context, _ *world) (err error) {
+	const disk = "/run/disk"
+	run := func(name string, args ...string) error {
+		out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
+		return lane.Named(fmt.Sprintf("%s: %s", name, out), err)
+	}
+	if err := errors.Join(os.WriteFile(disk, nil, 0o600), os.Truncate(disk, 256<<20), run("mkfs.ext4", "-q", "-F", disk), run("mount", "-o", "loop", disk, "/tmp")); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, run("umount", "/tmp"), os.Remove(disk)) }()
+	test := exec.CommandContext(ctx, "/bin/objects.test", "-test.v", "-test.run=^TestOutOfMemory$")
+	test.Dir = "/tmp"
+	test.Env = append(os.Environ(), "DISKBRIDGE_BIN=/bin", "DISKBRIDGE_VERSITYGW=/bin/versitygw")
+	out, err := test.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: TestOutOfMemory") {
+		fmt.Fprintf(os.Stderr, "%s\n", out)
+		return fmt.Errorf("it did not pass (%w); the console has its output", err)
+	}
+	return nil
 }
 
 // grouped is a container whose group the kernel ends as a whole, as kubelet sets it: a mount that is out of memory is not the
