@@ -111,9 +111,10 @@ func serve(ctx context.Context, s *config.Settings, inKubernetes bool) (err erro
 // beginNode opens the node's half, and returns how long it serves. end waits for what has outlived its caller.
 func (p *plugin) beginNode(ctx context.Context) (serving context.Context, end func()) {
 	p.openNode(ctx)
-	serving, stop := afterTools(ctx, p.block.Writing)
+	serving, stop := afterTools(ctx, p.block.Finish)
 	return serving, func() {
 		stop()
+		awaitTools(context.WithoutCancel(ctx), p.block.Finish) // a part may have failed, and nothing has waited for them yet
 		p.drain(ctx)
 	}
 }

@@ -56,9 +56,10 @@ func NewBlock(cfg Config) *Block {
 // Drain waits until every system call and tool has come back that outlived its caller, at most until ctx ends.
 func (b *Block) Drain(ctx context.Context) error { return b.keep.drain(ctx) }
 
-// Writing says of each tool that writes to a disk now what it does, since when, and how far it is. The process must not end
-// before, where its end would be theirs too.
-func (b *Block) Writing() []string { return b.keep.writing() }
+// Finish says of each tool that writes to a disk now what it does, since when, and how far it is. The process must not end
+// before, where its end would be theirs too. From the first call on no tool begins that writes (fault.Unavailable), except what
+// is the rest of a change that was begun.
+func (b *Block) Finish() []string { return b.keep.finish() }
 
 // Stage makes the plan's disk ready: it waits for the disk, makes or checks the file system, mounts it on stagingPath,
 // an existing directory, and grows the file system to the disk's size, its partition first where it has one. For a raw plan it only proves that the disk is there.

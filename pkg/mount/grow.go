@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -119,6 +120,11 @@ func (b *Block) growStaged(ctx context.Context, t *task, d device, plan volume.B
 // end, whatever becomes of ctx: a later call would have to check again, and would never come to growing a large disk.
 func (b *Block) growUnmounted(ctx context.Context, t *task, d device) error {
 	return t.run(ctx, "grow", d.node, func() error {
+		release, err := t.hold(&toolRun{name: "resize2fs", disk: d.node, since: time.Now(), progress: func() string { return "" }})
+		if err != nil {
+			return err
+		}
+		defer release()
 		ctx := context.WithoutCancel(ctx)
 		if err := b.repair(ctx, t, d, "-f", "-p"); err != nil {
 			return err

@@ -92,8 +92,11 @@ func (b toolbox) feed(ctx context.Context, t *task, input, name string, args ...
 		}
 		defer watch.close()
 		p.args = slices.Concat(watch.args, args)
-		t.begins(&toolRun{name: name, disk: args[len(args)-1], since: time.Now(), progress: watch.read})
-		defer t.begins(nil)
+		ends, err := t.begins(&toolRun{name: name, disk: args[len(args)-1], since: time.Now(), progress: watch.read})
+		if err != nil {
+			return err
+		}
+		defer ends()
 		return killed(name, p.run(context.WithoutCancel(ctx)))
 	})
 }

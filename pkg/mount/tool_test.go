@@ -175,7 +175,7 @@ func TestBlock_GrowsAnUnmountedExt4ToTheEnd(t *testing.T) {
 		must(t, err)
 		go func() {
 			defer cancel()
-			eventually(t, "e2fsck", func() bool { return len(b.Writing()) > 0 })
+			eventually(t, "e2fsck", func() bool { return strings.Contains(strings.Join(b.keep.writing(), ""), "e2fsck") })
 		}()
 		return b.growUnmounted(ctx, task, d)
 	})

@@ -12,8 +12,9 @@ import (
 // keeper gives each volume to one task at a time. A system call or tool that outlives its caller's deadline keeps the
 // volume until it comes back, so that nobody works against it meanwhile.
 type keeper struct {
-	mu    sync.Mutex
-	tasks map[string]*task
+	mu      sync.Mutex
+	tasks   map[string]*task
+	closing bool // no further tool may write, except in a task that is held
 }
 
 // task is one operation on one volume.
@@ -22,6 +23,7 @@ type task struct {
 	key    string
 	users  int      // the operation itself and the calls it started; guarded by keeper.mu
 	tool   *toolRun // that is writing to the volume's disk, or nil; guarded by keeper.mu
+	held   *toolRun // several tools of which the last must not be left out, or nil; guarded by keeper.mu
 	free   chan struct{}
 }
 
@@ -79,17 +81,58 @@ func (t *task) run(ctx context.Context, what, subject string, fn func() error) e
 	}
 }
 
-// begins notes the tool that is writing to the volume's disk from now on; nil for none.
-func (t *task) begins(tool *toolRun) {
+// begins notes the tool that writes to the volume's disk until ends. Kinds: Unavailable (the process is about to end).
+func (t *task) begins(tool *toolRun) (ends func(), err error) {
+	if err := t.note(&t.tool, tool); err != nil {
+		return nil, err
+	}
+	return func() { t.forget(&t.tool) }, nil
+}
+
+// hold keeps the process from ending until release, also between the tools that run until then. Kinds: as begins.
+func (t *task) hold(tools *toolRun) (release func(), err error) {
+	if err := t.note(&t.held, tools); err != nil {
+		return nil, err
+	}
+	return func() { t.forget(&t.held) }, nil
+}
+
+func (t *task) note(where **toolRun, tool *toolRun) error {
 	t.keeper.mu.Lock()
 	defer t.keeper.mu.Unlock()
-	t.tool = tool
+	if t.keeper.closing && t.held == nil {
+		return fault.New(fault.Unavailable, "run", tool.name, "this process is about to end, and the tool would be killed while it writes to %s; retry when it has started again", tool.disk)
+	}
+	*where = tool
+	return nil
+}
+
+func (t *task) forget(where **toolRun) {
+	t.keeper.mu.Lock()
+	defer t.keeper.mu.Unlock()
+	*where = nil
 }
 
 func (t *task) running() *toolRun {
 	t.keeper.mu.Lock()
 	defer t.keeper.mu.Unlock()
-	return t.tool
+	return t.now()
+}
+
+// now is what writes to the volume's disk; keeper.mu is held.
+func (t *task) now() *toolRun {
+	if t.tool != nil {
+		return t.tool
+	}
+	return t.held
+}
+
+// finish lets no further tool write, except in tasks that are held, and returns what writes now.
+func (k *keeper) finish() []string {
+	k.mu.Lock()
+	k.closing = true
+	k.mu.Unlock()
+	return k.writing()
 }
 
 // writing returns what tools are writing now.
@@ -97,8 +140,8 @@ func (k *keeper) writing() (out []string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, t := range k.tasks {
-		if t.tool != nil {
-			out = append(out, t.tool.String())
+		if tool := t.now(); tool != nil {
+			out = append(out, tool.String())
 		}
 	}
 	slices.Sort(out)

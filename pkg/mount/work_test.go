@@ -35,7 +35,7 @@ func TestBlock_AHangingToolDoesNotHangTheCall(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
 		wantKind(t, b.Stage(ctx, fresh(volume.Ext4), n.Path("staging")), fault.Pending, "mkfs.ext4 has been working", "retry")
-		if w := b.Writing(); len(w) != 1 || !strings.Contains(w[0], "mkfs.ext4") {
+		if w := b.keep.writing(); len(w) != 1 || !strings.Contains(w[0], "mkfs.ext4") {
 			t.Errorf("writing are %q", w)
 		}
 		wantKind(t, b.Drain(ctx), fault.Pending)
