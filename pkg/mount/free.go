@@ -194,10 +194,10 @@ func (d device) users() string {
 	if len(out) > 0 {
 		return strings.Join(out, "; ")
 	}
-	for _, l := range d.living() {
-		who := fmt.Sprintf("the kernel still has its %s file system, which no process that is visible from here has mounted; find the container on the host with `grep -l %s /proc/*/mountinfo`, and end it", l.fsType, d.node)
+	if alive := d.living(); len(alive) > 0 {
+		who := fmt.Sprintf("the kernel still has its %s file system, which no process that is visible from here has mounted; find the container on the host with `grep -l %s /proc/*/mountinfo`, and end it", alive[0].fsType, d.node)
 		if !hostVisible() {
-			who += fmt.Sprintf("; if there is none, a backup left it frozen: mount %s on the host, end the freeze there with `fsfreeze -u`, and unmount it", l.node)
+			who += fmt.Sprintf("; if there is none, a backup left it frozen: mount %s on the host, end the freeze there with `fsfreeze -u`, and unmount it", alive[0].node)
 		}
 		return who
 	}

@@ -34,7 +34,7 @@ func unstageInContainer(deviceRoot, sysfsRoot, staging string) int {
 	}
 	b := newBlock(&mounttest.Node{DeviceRoot: deviceRoot, SysfsRoot: sysfsRoot})
 	if err := b.Unstage(context.Background(), handle, staging); err != nil {
-		fmt.Printf("%v\n%v", fault.KindOf(err), err)
+		fmt.Fprintf(os.Stdout, "%v\n%v", fault.KindOf(err), err)
 	}
 	return 0
 }

@@ -122,10 +122,13 @@ func sharedStats(ctx context.Context, w *world) error {
 	if err := measure(make(chan struct{})); err != nil {
 		return errors.Join(err, inside.Mend(ctx, w.a.PID()))
 	}
-	begun, measured := make(chan struct{}), make(chan error, 1)
-	go func() { measured <- measure(begun) }()
+	begun, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = measure(begun) // whatever it says, since the volume goes away
+	}()
 	<-begun
 	err := within(ctx, 5*time.Second, c.unpublish)
-	<-measured // whatever they say, since the volume went away
+	<-ended
 	return errors.Join(err, gone(c.target()), inside.Mend(ctx, w.a.PID()), lane.Eventually(ctx, "unstage", func() error { return c.unstage(ctx) }))
 }
