@@ -65,7 +65,7 @@ func run(ctx context.Context, out io.Writer, only string) (err error) {
 
 // programs are what the node half and its tests run; the machine gets this machine's own.
 var programs = []string{
-	"blkid", "mkfs.ext4", "e2fsck", "resize2fs", "debugfs", "dumpe2fs", "mkfs.xfs", "mkfs.btrfs", "btrfstune", "sfdisk", "mkfs.ext3", "mkswap", "cp", "sync", "mount", "sh", "sleep",
+	"blkid", "mkfs.ext4", "e2fsck", "resize2fs", "debugfs", "dumpe2fs", "mkfs.xfs", "mkfs.btrfs", "btrfstune", "sfdisk", "mkfs.ext3", "mkswap", "cp", "sync", "mount", "sh", "sleep", "fsfreeze", "umount",
 }
 
 // pack writes the machine's whole file system, which lives in its memory.

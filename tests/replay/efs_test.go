@@ -20,17 +20,17 @@ const subnet = "subnet-00000000000000001"
 // efsOperations are the operations of EFS volumes that change something in AWS.
 func efsOperations() []operation {
 	return []operation{
-		{"create", files(func(_ context.Context, f *efs) (request, error) { return f.creating(), nil })},
-		{"publish", files(publishFiles)},
-		{"expand", files(expandFiles)},
-		{"modify", files(modifyFiles)},
-		{"delete", files(deleteFiles)},
-		{"create an access point", files(createPoint)},
-		{"delete an access point", files(deletePoint)},
-		{"delete a directory", files(deleteDirectory)},
-		{"archive", files(archiveFiles)},
-		{"adopt", files(adoptFiles)},
-		{"delete what was adopted", files(forgetFiles)},
+		{name: "create", prepare: files(func(_ context.Context, f *efs) (request, error) { return f.creating(), nil })},
+		{name: "publish", prepare: files(publishFiles)},
+		{name: "expand", prepare: files(expandFiles)},
+		{name: "modify", prepare: files(modifyFiles)},
+		{name: "delete", prepare: files(deleteFiles)},
+		{name: "create an access point", prepare: files(createPoint)},
+		{name: "delete an access point", prepare: files(deletePoint)},
+		{name: "delete a directory", prepare: files(deleteDirectory)},
+		{name: "archive", prepare: files(archiveFiles)},
+		{name: "adopt", prepare: files(adoptFiles)},
+		{name: "delete what was adopted", prepare: files(forgetFiles)},
 	}
 }
 

@@ -20,19 +20,19 @@ import (
 // s3Operations are the operations of S3 volumes that change something in S3.
 func s3Operations() []operation {
 	return []operation{
-		{"create a bucket", objects(func(_ context.Context, o *s3) (request, error) { return o.creating(), nil })},
-		{"delete a bucket", objects(deleteObjects)},
-		{"create a prefix", objects(func(ctx context.Context, o *s3) (request, error) { return o.creating(), o.within(ctx) })},
-		{"delete a prefix", objects(func(ctx context.Context, o *s3) (request, error) {
+		{name: "create a bucket", prepare: objects(func(_ context.Context, o *s3) (request, error) { return o.creating(), nil })},
+		{name: "delete a bucket", prepare: objects(deleteObjects)},
+		{name: "create a prefix", prepare: objects(func(ctx context.Context, o *s3) (request, error) { return o.creating(), o.within(ctx) })},
+		{name: "delete a prefix", prepare: objects(func(ctx context.Context, o *s3) (request, error) {
 			if err := o.within(ctx); err != nil {
 				return request{}, err
 			}
 			return deleteObjects(ctx, o)
 		})},
-		{"adopt a bucket", objects(func(ctx context.Context, o *s3) (request, error) { return o.adopting(ctx, "") })},
-		{"forget a bucket", objects(func(ctx context.Context, o *s3) (request, error) { return o.forgetting(ctx, "") })},
-		{"adopt a prefix", objects(func(ctx context.Context, o *s3) (request, error) { return o.adopting(ctx, "prod/") })},
-		{"forget a prefix", objects(func(ctx context.Context, o *s3) (request, error) { return o.forgetting(ctx, "prod/") })},
+		{name: "adopt a bucket", prepare: objects(func(ctx context.Context, o *s3) (request, error) { return o.adopting(ctx, "") })},
+		{name: "forget a bucket", prepare: objects(func(ctx context.Context, o *s3) (request, error) { return o.forgetting(ctx, "") })},
+		{name: "adopt a prefix", prepare: objects(func(ctx context.Context, o *s3) (request, error) { return o.adopting(ctx, "prod/") })},
+		{name: "forget a prefix", prepare: objects(func(ctx context.Context, o *s3) (request, error) { return o.forgetting(ctx, "prod/") })},
 	}
 }
 
