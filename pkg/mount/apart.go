@@ -78,9 +78,8 @@ func leaveOut(o order) error {
 		if needed || below.master != 0 {
 			continue
 		}
-		if err := unix.Unmount(e.point, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) { // gone with another
-			return &os.PathError{Op: "unmount", Path: e.point, Err: err}
-		}
+		// What does not go, such as a mount that lies hidden below another one, has nothing to do with this volume.
+		_ = unix.Unmount(e.point, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 	}
 	return nil
 }
